@@ -1,0 +1,6 @@
+//! What happened: the history of a run, its checkers, measurements and verdict.
+//!
+//! Kafka clients, runtimes and the engine that ran are unknown here; time comes in as data.
+
+pub mod history;
+pub mod timeline;
