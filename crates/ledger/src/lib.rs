@@ -3,4 +3,6 @@
 //! Kafka clients, runtimes and the engine that ran are unknown here; time comes in as data.
 
 pub mod history;
+pub mod result;
+pub mod sample;
 pub mod timeline;

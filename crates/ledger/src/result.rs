@@ -1,0 +1,299 @@
+//! `result.json` as data: what a run measured and what was decided about it.
+//!
+//! Names are a contract (docs/result.md). Times are seconds on the run's clock (`_s`, 0 = load starts, set-up
+//! negative) or milliseconds (`_ms`). What could not be measured is `None`, with the reason beside it, never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of `result.json` that this build writes.
+pub const SCHEMA: u32 = 1;
+
+/// Pass, fail or inconclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every guarantee that applies held.
+    Pass,
+    /// A guarantee was violated, or (strict) a claim did not hold.
+    Fail,
+    /// The audit could not be finished.
+    Inconclusive,
+}
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // docs/result.md explains every field; comments here only where a name is not enough.
+pub struct RunResult {
+    pub schema: u32,
+    pub scenario: String,
+    pub description: String,
+    pub engine: String,
+    pub profile: String,
+    pub seed: u64,
+    /// RFC 3339, the wall clock when load started.
+    pub started_at: String,
+    pub duration_s: f64,
+    /// `metricstream`, `kafka`, `librdkafka`, `java`, where known.
+    pub versions: BTreeMap<String, String>,
+    /// Every effective setting, secrets redacted: `topology…`, `broker…`, `producer NAME…`, `group NAME…`.
+    pub config: BTreeMap<String, String>,
+    pub verdict: Verdict,
+    pub reasons: Vec<String>,
+    pub phases: Vec<Phase>,
+    pub messages: Messages,
+    pub losses: Vec<Loss>,
+    /// Every anomaly that the ledger found, expected ones too.
+    pub anomalies: Vec<AnomalyRow>,
+    pub guarantees: Vec<GuaranteeRow>,
+    pub claims: Vec<ClaimRow>,
+    pub faults: Vec<FaultRow>,
+    pub unavailability: Vec<Unavailability>,
+    pub failovers: Vec<Failover>,
+    pub isr: Vec<IsrRow>,
+    pub rebalances: Vec<Rebalance>,
+    pub recovery: Vec<Recovery>,
+    pub latency: Vec<Latency>,
+    pub throughput: Vec<Throughput>,
+    /// What could not be measured and why, as `field: reason`.
+    pub not_measured: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Phase {
+    pub name: String,
+    pub from_s: f64,
+    pub to_s: f64,
+}
+
+/// Counts of messages; the ledger's terms.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Messages {
+    pub sent: u64,
+    pub acked: u64,
+    pub failed: u64,
+    pub unknown: u64,
+    pub in_log: u64,
+    pub lost: u64,
+    /// Of `lost`: outside the guarantee.
+    pub lost_predicted: u64,
+    pub phantom: u64,
+    pub alien: u64,
+    pub duplicates: u64,
+    pub redelivered: u64,
+    pub reordered: u64,
+    pub lost_to_group: u64,
+    pub unknown_survived: u64,
+    /// acked / sent; `None` if nothing was sent.
+    pub success_rate: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Loss {
+    pub topic: String,
+    pub partition: i32,
+    pub first_offset: Option<i64>,
+    pub last_offset: Option<i64>,
+    pub count: u64,
+    pub predicted: bool,
+    pub cause: String,
+    pub epoch: Option<i32>,
+    pub fault: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct AnomalyRow {
+    pub kind: String,
+    pub topic: Option<String>,
+    pub partition: Option<i32>,
+    pub group: Option<String>,
+    pub count: u64,
+    /// `expected`, `violation` or `counted`.
+    pub verdict: String,
+    pub evidence: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct GuaranteeRow {
+    pub id: String,
+    pub text: String,
+    /// `None`: the configuration does not give it, or it could not be judged; `evidence` says which.
+    pub held: Option<bool>,
+    pub evidence: String,
+}
+
+/// A measured value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Measured {
+    /// Yes or no.
+    Bool(bool),
+    /// In the row's unit.
+    Number(f64),
+    /// Such as `[1,3]`.
+    Text(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ClaimRow {
+    pub id: String,
+    pub text: String,
+    /// Such as `<= 3`.
+    pub expected: String,
+    pub measured: Option<Measured>,
+    pub unit: String,
+    /// `None` only where it could not be measured; `reason` says why.
+    pub held: Option<bool>,
+    /// What decided the value, as found in the run: a timer and its setting, a rule of the protocol.
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FaultRow {
+    /// Step id.
+    pub id: String,
+    pub at_s: f64,
+    pub kind: String,
+    /// As the scenario names it, and what it resolved to: `leader of metrics-0 = broker 2`.
+    pub target: String,
+    pub nodes: Vec<i32>,
+    pub active_controller: bool,
+    pub healed_at_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Unavailability {
+    pub topic: String,
+    pub partition: i32,
+    /// `write` or `read`.
+    pub op: String,
+    pub from_s: f64,
+    pub duration_s: f64,
+    pub resolution_ms: f64,
+    /// The fault that it follows, by step id.
+    pub fault: Option<String>,
+    /// Whether the run ended before it did.
+    pub open: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Failover {
+    pub topic: String,
+    pub partition: i32,
+    pub from: i32,
+    pub to: i32,
+    pub epoch: i32,
+    pub fault_s: Option<f64>,
+    pub fenced_s: Option<f64>,
+    pub elected_s: f64,
+    pub learned_s: Option<f64>,
+    pub first_ack_s: Option<f64>,
+    pub fault: Option<String>,
+    /// Latest election that the configuration predicts, and the timer: `≤ 10.1 s, broker.session.timeout.ms = 9000`.
+    pub predicted: Option<String>,
+    pub predicted_max_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct IsrRow {
+    pub topic: String,
+    pub partition: i32,
+    pub at_s: f64,
+    pub replicas: Vec<i32>,
+    pub isr: Vec<i32>,
+    pub leader: i32,
+    pub leader_epoch: i32,
+    pub partition_epoch: i32,
+    /// ± this; 0 error would be a lie.
+    pub error_ms: f64,
+    pub clock: crate::timeline::Clock,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Rebalance {
+    pub group: String,
+    /// `classic` or `consumer`.
+    pub protocol: String,
+    /// What set it off: `member-join B`, a step id, or `unknown`.
+    pub trigger: String,
+    pub at_s: f64,
+    /// Trigger to every partition owned once; `None` if that never was.
+    pub duration_s: Option<f64>,
+    /// Of `duration_s`: until the first member noticed.
+    pub detection_s: Option<f64>,
+    pub members: Vec<MemberChange>,
+    pub pauses: Vec<Pause>,
+    /// Share of the partitions that did not move and yet paused.
+    pub unmoved_paused_share: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct MemberChange {
+    pub id: String,
+    /// `topic-partition`, sorted.
+    pub before: Vec<String>,
+    pub after: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Pause {
+    /// `topic-partition`.
+    pub partition: String,
+    pub moved: bool,
+    pub pause_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Recovery {
+    pub broker: i32,
+    pub restarted_s: f64,
+    /// Registered and unfenced again.
+    pub unfenced_s: Option<f64>,
+    /// In the ISR of every partition that it replicates.
+    pub caught_up_s: Option<f64>,
+    /// Every ISR of the run's topics full.
+    pub isr_full_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Latency {
+    pub phase: String,
+    /// `response`, `service`, `delay` or `end_to_end`.
+    pub kind: String,
+    pub acks: String,
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub p999_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+    pub count: u64,
+    /// Sends that failed or were still open: right-censored, at least this slow.
+    pub open: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Throughput {
+    pub phase: String,
+    pub acked_per_s: Option<f64>,
+    pub delivered_per_s: Option<f64>,
+    pub mb_per_s: Option<f64>,
+    /// `client`, `cluster` or `schedule`, by the rule in docs/result.md.
+    pub limited_by: Option<String>,
+}
