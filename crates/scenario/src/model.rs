@@ -165,6 +165,8 @@ pub enum When {
         after_s: f64,
         /// The condition is not looked at before this time.
         not_before_s: f64,
+        /// The condition is not looked at before this step was carried out: "ISR full *again*".
+        after_step: Option<String>,
     },
 }
 
@@ -176,7 +178,8 @@ pub enum Condition {
     IsrFull,
     /// Every partition of the scenario's topics has a leader.
     LeadersKnown,
-    /// Every partition of the group's topics is owned, once, at one generation.
+    /// Every partition of the group's topics is owned, once, at one generation, and every member that was
+    /// started and has not left or crashed reported an assignment (an empty one too) of that generation.
     GroupStable {
         /// `group.id`.
         group: String,
@@ -294,12 +297,14 @@ pub struct Claim {
     pub id: String,
     /// The belief, for people.
     pub text: String,
-    /// What is measured; the list is in docs/scenario.md.
+    /// What is measured: an id of [`crate::measures`]; the list is in docs/scenario.md.
     pub measure: String,
     /// The step it is about, where it is about one.
     pub step: Option<String>,
-    /// Group, topic-partition or member that narrows the measure.
+    /// Group, topic-partition or member (`group-1/A`) that narrows the measure.
     pub of: Option<String>,
+    /// How long after the step the measure looks, for measures that look at one moment or at what follows it.
+    pub after_s: Option<f64>,
     /// Comparison: `<=`, `>=`, `==`.
     pub op: String,
     /// Expected value: a number, a boolean, or text such as `[1,3]`.
