@@ -3,3 +3,4 @@
 //! No runtime, no Kafka client, no process: time and randomness come in as data.
 
 pub mod identity;
+pub mod schedule;
