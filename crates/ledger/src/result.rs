@@ -56,6 +56,12 @@ pub struct RunResult {
     pub recovery: Vec<Recovery>,
     pub latency: Vec<Latency>,
     pub throughput: Vec<Throughput>,
+    /// Per fault and partition: how the ISR shrank and became full again.
+    #[serde(default)]
+    pub isr_outages: Vec<IsrOutage>,
+    /// Per heal and group: when the backlog was gone.
+    #[serde(default)]
+    pub catch_up: Vec<CatchUp>,
     /// What could not be measured and why, as `field: reason`.
     pub not_measured: Vec<String>,
 }
@@ -228,6 +234,9 @@ pub struct Rebalance {
     pub protocol: String,
     /// What set it off: `member-join B`, a step id, or `unknown`.
     pub trigger: String,
+    /// The step behind the trigger, where it is one of the scenario's.
+    #[serde(default)]
+    pub step: Option<String>,
     pub at_s: f64,
     /// Trigger to every partition owned once; `None` if that never was.
     pub duration_s: Option<f64>,
@@ -296,4 +305,47 @@ pub struct Throughput {
     pub mb_per_s: Option<f64>,
     /// `client`, `cluster` or `schedule`, by the rule in docs/result.md.
     pub limited_by: Option<String>,
+}
+
+/// One partition's ISR from a fault until it is full again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct IsrOutage {
+    pub topic: String,
+    pub partition: i32,
+    /// The fault that it follows, by step id.
+    pub fault: Option<String>,
+    /// Before the first shrink.
+    pub before: Vec<i32>,
+    /// At its smallest, and when that was.
+    pub smallest: Vec<i32>,
+    pub smallest_at_s: f64,
+    /// When it first shrank.
+    pub shrunk_s: f64,
+    /// Fault to first shrink.
+    pub shrunk_after_s: Option<f64>,
+    pub full_s: Option<f64>,
+    /// Last heal before it was full, to full; `None` while it is not, or if nothing had to be healed.
+    pub full_after_s: Option<f64>,
+    pub after: Vec<i32>,
+}
+
+/// How a group worked off what had piled up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct CatchUp {
+    pub group: String,
+    /// The fault that was healed, by step id.
+    pub fault: String,
+    pub healed_s: f64,
+    /// Messages, p99 of the seconds before the first fault.
+    pub baseline_lag: Option<f64>,
+    /// Messages, the largest from the fault on.
+    pub peak_lag: u64,
+    /// Heal to a lag at or below the baseline that held for 5 s.
+    pub duration_s: Option<f64>,
+    /// Messages per second by which the lag fell, peak to caught up.
+    pub drain_per_s: Option<f64>,
+    /// Peak / (capacity − arrival), with the best second of the run as capacity.
+    pub ideal_s: Option<f64>,
 }
