@@ -2,6 +2,20 @@
 //!
 //! Plain data and its TOML form. How a fault is carried out is unknown here, and so is any clock.
 
+pub mod error;
+pub mod guarantee;
+pub mod kafka_config;
+pub mod librdkafka;
+pub mod measures;
 pub mod model;
+mod parse;
+pub mod schema;
+pub mod text;
+pub mod timers;
 
+pub use error::{Origin, ScenarioError, ScenarioErrors};
+pub use guarantee::{Guarantee, GuaranteeKind};
+pub use librdkafka::{effective_group_config, effective_producer_config};
 pub use model::*;
+pub use parse::{MAX_DURATION_S, MAX_FILE_BYTES, parse};
+pub use timers::effective_broker_config;

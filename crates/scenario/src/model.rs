@@ -227,7 +227,8 @@ pub enum Action {
         /// For how long, seconds.
         for_s: f64,
     },
-    /// Seeded random faults, healed in turn, drawn from `kinds`.
+    /// Seeded random faults of brokers, drawn from `kinds`. Each is healed, and every ISR full again, before the next:
+    /// the guarantees count on one failure at a time.
     Chaos {
         /// How long, seconds.
         for_s: f64,
