@@ -1,0 +1,258 @@
+//! Failovers, split: fault, fenced by the controller, leader epoch bumped, client learned, first acknowledgement.
+//!
+//! Beside each stands the bound that the configuration predicts. The time at which a client learned is known to the
+//! interval of its statistics only.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use metricstream_scenario::model::{Controllers, Scenario};
+use metricstream_scenario::timers::{self, Event};
+
+use crate::history::Tp;
+use crate::result::Failover;
+use crate::sample::ClientSample;
+use crate::timeline::{TimelineEvent, What};
+
+use super::isr::Change;
+use super::steps::{StepSeen, Steps};
+use super::{Names, seconds};
+
+/// Acknowledgements are remembered this long, so that an election that is reported late finds its first one.
+const REMEMBER_US: i64 = 30_000_000;
+/// And thinned to one per slot, so that memory does not follow the rate.
+const SLOT_US: i64 = 10_000;
+/// Most elections, broker events and changes of a client's belief that are kept.
+const KEPT_MAX: usize = 50_000;
+/// Ids from here on are controllers of their own.
+const FIRST_CONTROLLER: i32 = 101;
+
+/// What the controller said of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerChange {
+    /// Registered, with a new epoch.
+    Registered,
+    /// Fenced.
+    Fenced,
+    /// Unfenced.
+    Unfenced,
+    /// In controlled shutdown.
+    ShuttingDown,
+}
+
+/// One change of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerEvent {
+    /// When.
+    pub at_us: i64,
+    /// ± this.
+    pub error_us: i64,
+    /// Which.
+    pub broker: i32,
+    /// What.
+    pub change: BrokerChange,
+}
+
+#[derive(Debug, Clone)]
+struct Election {
+    tp: Tp,
+    from: i32,
+    to: i32,
+    epoch: i32,
+    at_us: i64,
+    error_us: i64,
+    first_ack_us: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    at_us: i64,
+    tp: Tp,
+    leader: i32,
+}
+
+/// Everything that failovers are made of.
+#[derive(Debug, Default)]
+pub struct Failovers {
+    elections: Vec<Election>,
+    last_leader: BTreeMap<Tp, i32>,
+    brokers: Vec<BrokerEvent>,
+    believed: BTreeMap<(u32, Tp), i32>,
+    learned: Vec<Learned>,
+    acks: BTreeMap<Tp, VecDeque<i64>>,
+    /// Elections that wait for their first acknowledgement.
+    pending: BTreeMap<Tp, Vec<usize>>,
+    pub(crate) dropped: u64,
+}
+
+impl Failovers {
+    /// Takes note of an event that is not a partition's.
+    pub fn observe(&mut self, event: &TimelineEvent, names: &Names) {
+        let (broker, change) = match &event.what {
+            What::BrokerRegistered { broker, .. } => (*broker, BrokerChange::Registered),
+            What::BrokerFenced { broker, .. } => (*broker, BrokerChange::Fenced),
+            What::BrokerUnfenced { broker, .. } => (*broker, BrokerChange::Unfenced),
+            What::BrokerShuttingDown { broker, .. } => (*broker, BrokerChange::ShuttingDown),
+            What::ClientLearned { topic, partition, leader } => {
+                if let Some(tp) = names.tp(topic, *partition) {
+                    self.learn(Learned { at_us: event.at_us, tp, leader: *leader });
+                }
+                return;
+            }
+            _ => return,
+        };
+        if self.brokers.len() < KEPT_MAX {
+            self.brokers.push(BrokerEvent { at_us: event.at_us, error_us: event.error_us, broker, change });
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// A partition changed: perhaps it has another leader.
+    pub fn partition(&mut self, change: &Change, names: &Names) {
+        let state = &change.now.state;
+        let Some(tp) = names.tp(&state.topic, state.partition) else { return };
+        if state.leader < 0 {
+            return;
+        }
+        let from = self.last_leader.insert(tp, state.leader);
+        let Some(from) = from.filter(|from| *from != state.leader) else { return };
+        if self.elections.len() >= KEPT_MAX {
+            self.dropped += 1;
+            return;
+        }
+        let at_us = change.now.at_us;
+        let seen = self.acks.get(&tp).and_then(|acks| acks.iter().find(|ack| **ack >= at_us)).copied();
+        if seen.is_none() {
+            self.pending.entry(tp).or_default().push(self.elections.len());
+        }
+        self.elections.push(Election {
+            tp,
+            from,
+            to: state.leader,
+            epoch: state.leader_epoch,
+            at_us,
+            error_us: change.now.error_us,
+            first_ack_us: seen,
+        });
+    }
+
+    /// An acknowledgement, in the order of time.
+    pub fn ack(&mut self, tp: Tp, done_us: i64) {
+        if let Some(pending) = self.pending.get_mut(&tp) {
+            pending.retain(|index| match self.elections.get_mut(*index) {
+                Some(election) if done_us >= election.at_us => {
+                    election.first_ack_us = Some(done_us);
+                    false
+                }
+                other => other.is_some(),
+            });
+            if pending.is_empty() {
+                self.pending.remove(&tp);
+            }
+        }
+        let acks = self.acks.entry(tp).or_default();
+        if acks.back().is_none_or(|last| done_us >= last + SLOT_US) {
+            acks.push_back(done_us);
+            while acks.front().is_some_and(|first| done_us - first > REMEMBER_US) {
+                acks.pop_front();
+            }
+        }
+    }
+
+    /// What a client believes.
+    pub fn client(&mut self, sample: &ClientSample) {
+        for (tp, leader) in &sample.leaders {
+            let before = self.believed.insert((sample.producer, *tp), *leader);
+            if *leader >= 0 && before.is_some_and(|before| before != *leader) {
+                self.learn(Learned { at_us: sample.at_us, tp: *tp, leader: *leader });
+            }
+        }
+    }
+
+    fn learn(&mut self, learned: Learned) {
+        if self.learned.len() < KEPT_MAX {
+            self.learned.push(learned);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// What the controller said of brokers, in order.
+    pub fn brokers(&self) -> &[BrokerEvent] {
+        &self.brokers
+    }
+
+    /// When a client first learned another leader, at or after `from_us`.
+    pub fn first_learned_us(&self, from_us: i64) -> Option<i64> {
+        self.learned.iter().map(|learned| learned.at_us).filter(|at_us| *at_us >= from_us).min()
+    }
+
+    /// The rows of the result.
+    pub(crate) fn rows(&self, scenario: &Scenario, steps: &Steps, names: &Names) -> Vec<Failover> {
+        let broker_config = timers::effective_broker_config(&scenario.topology);
+        let mut rows: Vec<Failover> = Vec::with_capacity(self.elections.len());
+        for (index, election) in self.elections.iter().enumerate() {
+            let elected_us = election.at_us + election.error_us;
+            let next_us = self.elections[index + 1..].iter().find(|e| e.tp == election.tp).map_or(i64::MAX, |e| e.at_us);
+            // A fault explains an election only while the broker was down: otherwise it is a preferred election.
+            let fault = steps.preceding_on(election.from, elected_us).filter(|fault| {
+                // A restart before the session ended has its old leaderships taken away at its registration.
+                steps.back_us(fault, election.from).is_none_or(|back| {
+                    elected_us < back || self.last_change(election.from, back, elected_us) == Some(BrokerChange::Registered)
+                })
+            });
+            let fenced_us = fault.and_then(|fault| {
+                let fenced = |event: &&BrokerEvent| {
+                    event.broker == election.from
+                        && event.change == BrokerChange::Fenced
+                        && event.at_us + event.error_us >= fault.at_us
+                        && event.at_us <= elected_us + event.error_us
+                };
+                self.brokers.iter().find(fenced).map(|event| event.at_us)
+            });
+            let learned_us = self.learned.iter().filter(|learned| {
+                learned.tp == election.tp
+                    && learned.leader == election.to
+                    && (election.at_us - election.error_us..next_us).contains(&learned.at_us)
+            });
+            let bound = fault.and_then(|fault| bound_of(fault, scenario)).map(|event| {
+                timers::predict(event, &broker_config, &BTreeMap::new())
+            });
+            rows.push(Failover {
+                topic: names.topic(election.tp.topic),
+                partition: election.tp.partition,
+                from: election.from,
+                to: election.to,
+                epoch: election.epoch,
+                fault_s: fault.map(|fault| seconds(fault.at_us)),
+                fenced_s: fenced_us.map(seconds),
+                elected_s: seconds(election.at_us),
+                learned_s: learned_us.map(|learned| learned.at_us).min().map(seconds),
+                first_ack_s: election.first_ack_us.filter(|at_us| *at_us < next_us).map(seconds),
+                fault: fault.map(|fault| fault.id.clone()),
+                predicted: bound.as_ref().map(|bound| format!("≤ {:.1} s, {}", bound.max_s, bound.timer)),
+                predicted_max_s: bound.map(|bound| bound.max_s),
+            });
+        }
+        rows
+    }
+
+    fn last_change(&self, broker: i32, from_us: i64, to_us: i64) -> Option<BrokerChange> {
+        let mut of_broker = self.brokers.iter().filter(|event| event.broker == broker);
+        of_broker.rfind(|event| (from_us..=to_us).contains(&event.at_us)).map(|event| event.change)
+    }
+}
+
+/// Which of the predictable events a fault is.
+pub(crate) fn bound_of(fault: &StepSeen, scenario: &Scenario) -> Option<Event> {
+    let combined = scenario.topology.controllers == Controllers::Combined;
+    let controllers_only = !fault.nodes.is_empty() && fault.nodes.iter().all(|node| *node >= FIRST_CONTROLLER);
+    match fault.kind.as_str() {
+        "kill" | "pause" if controllers_only => fault.active_controller.then_some(Event::ActiveControllerKilled),
+        "kill" | "pause" if combined && fault.active_controller => Some(Event::CombinedActiveKilled),
+        "kill" => Some(Event::BrokerKilled),
+        "pause" => Some(Event::BrokerPaused),
+        "stop" if !controllers_only => Some(Event::ControlledShutdown),
+        _ => None,
+    }
+}

@@ -1,0 +1,137 @@
+//! Latency histograms: response, service and delay of sends and end-to-end of deliveries, by phase and acks.
+//!
+//! A send belongs to the phase in which it was intended. What failed or stayed open is slower than everything that was
+//! acknowledged: it is counted in `open`, and a percentile that falls among it is not known.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::result::Latency;
+use crate::sample::{DeliverySample, SendEnd, SendSample};
+
+/// What one row of the result is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct RowKey {
+    phase: usize,
+    acks: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Response,
+    Service,
+    Delay,
+    EndToEnd,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::Service => "service",
+            Self::Delay => "delay",
+            Self::EndToEnd => "end_to_end",
+        }
+    }
+}
+
+/// A histogram in µs that grows as it must, and how many are slower than all of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Times {
+    histogram: Option<Histogram<u64>>,
+    max_us: i64,
+    open: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        // Three digits are always allowed.
+        Self { histogram: Histogram::new(3).ok(), max_us: 0, open: 0 }
+    }
+}
+
+impl Times {
+    pub(crate) fn record(&mut self, us: i64) {
+        // A negative time is a clock error on one machine: it counts as the shortest there is.
+        let us = us.max(0);
+        self.max_us = self.max_us.max(us);
+        if let Some(histogram) = &mut self.histogram {
+            // It grows; what it cannot grow to (centuries) is counted as its longest.
+            if histogram.record(us as u64).is_err() {
+                histogram.saturating_record(us as u64);
+            }
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// The value at `quantile` of acknowledged and open ones together, the open ones being the slowest.
+    pub(crate) fn quantile_ms(&self, quantile: f64) -> Option<f64> {
+        let acked = self.count();
+        if acked == 0 {
+            return None;
+        }
+        let rank = (quantile * (acked + self.open) as f64).ceil().max(1.0);
+        if rank > acked as f64 {
+            return None;
+        }
+        let of_acked = rank / acked as f64;
+        let value = self.histogram.as_ref()?.value_at_quantile(of_acked);
+        // The histogram rounds up to its resolution, never beyond what was seen.
+        Some((value as i64).min(self.max_us) as f64 / 1_000.0)
+    }
+
+    fn row(&self, key: &RowKey, phase: &str) -> Latency {
+        Latency {
+            phase: phase.to_owned(),
+            kind: key.kind.as_str().to_owned(),
+            acks: key.acks.clone(),
+            p50_ms: self.quantile_ms(0.5),
+            p90_ms: self.quantile_ms(0.9),
+            p99_ms: self.quantile_ms(0.99),
+            p999_ms: self.quantile_ms(0.999),
+            max_ms: (self.count() > 0).then(|| self.max_us as f64 / 1_000.0),
+            count: self.count(),
+            open: self.open,
+        }
+    }
+}
+
+/// Every histogram of the run.
+#[derive(Debug, Default)]
+pub struct LatencyBook {
+    rows: BTreeMap<RowKey, Times>,
+}
+
+impl LatencyBook {
+    fn times(&mut self, phase: usize, acks: &str, kind: Kind) -> &mut Times {
+        self.rows.entry(RowKey { phase, acks: acks.to_owned(), kind }).or_default()
+    }
+
+    /// A send of a producer with this acks setting, intended in this phase.
+    pub fn send(&mut self, phase: usize, acks: &str, sample: &SendSample) {
+        self.times(phase, acks, Kind::Delay).record(sample.sent_us - sample.intended_us);
+        if sample.end == SendEnd::Acked {
+            self.times(phase, acks, Kind::Response).record(sample.done_us - sample.intended_us);
+            self.times(phase, acks, Kind::Service).record(sample.done_us - sample.sent_us);
+        } else {
+            self.times(phase, acks, Kind::Response).open += 1;
+            self.times(phase, acks, Kind::Service).open += 1;
+        }
+    }
+
+    /// A delivery of a message that was intended in this phase.
+    pub fn delivery(&mut self, phase: usize, acks: &str, sample: &DeliverySample) {
+        self.times(phase, acks, Kind::EndToEnd).record(sample.delivered_us - sample.intended_us);
+    }
+
+    /// The rows of the result, in the order of phases.
+    pub(crate) fn rows(&self, names: &[String]) -> Vec<Latency> {
+        let name = |phase: usize| names.get(phase).map_or("", String::as_str);
+        self.rows.iter().map(|(key, times)| times.row(key, name(key.phase))).collect()
+    }
+}

@@ -1,0 +1,379 @@
+//! Measurements: what a run's samples and timeline add up to, in one pass and in bounded memory.
+//!
+//! Each quantity has a file of its own; its definition is in docs/result.md. What was believed of them (claims) and why
+//! they are as they are (reasons) is decided elsewhere.
+
+pub mod failover;
+pub mod gaps;
+pub mod isr;
+pub mod latency;
+pub mod phases;
+pub mod recovery;
+pub mod steps;
+pub mod throughput;
+pub mod unavailability;
+
+#[cfg(test)]
+mod stories;
+
+use std::collections::BTreeMap;
+
+use metricstream_scenario::model::Scenario;
+
+use crate::history::{Record, Tp};
+use crate::result;
+use crate::sample::{ClientSample, DeliverySample, SendEnd, SendSample};
+use crate::timeline::TimelineEvent;
+
+use gaps::{ANY, Gaps};
+use isr::Cluster;
+
+/// Samples wait this long before they are counted: what the timeline says of their moment may come later than they.
+const HOLD_US: i64 = 2_000_000;
+/// Most samples of each kind that wait; beyond it the oldest half is counted at once.
+const HELD_MAX: usize = 262_144;
+
+/// How often samples that have waited are counted.
+const RELEASE_EVERY_US: i64 = 200_000;
+
+/// Microseconds as seconds.
+pub(crate) fn seconds(us: i64) -> f64 {
+    us as f64 / 1e6
+}
+
+/// The scenario's names for indices.
+#[derive(Debug, Clone)]
+pub struct Names {
+    topics: Vec<String>,
+    partitions: Vec<i32>,
+    groups: Vec<String>,
+}
+
+impl Names {
+    fn new(scenario: &Scenario) -> Self {
+        Self {
+            topics: scenario.topology.topics.iter().map(|topic| topic.name.clone()).collect(),
+            partitions: scenario.topology.topics.iter().map(|topic| topic.partitions).collect(),
+            groups: scenario.workload.groups.iter().map(|group| group.name.clone()).collect(),
+        }
+    }
+
+    /// The topic's name.
+    pub fn topic(&self, index: u16) -> String {
+        self.topics.get(usize::from(index)).cloned().unwrap_or_else(|| format!("topic#{index}"))
+    }
+
+    /// The group's name.
+    pub fn group(&self, index: u16) -> String {
+        self.groups.get(usize::from(index)).cloned().unwrap_or_else(|| format!("group#{index}"))
+    }
+
+    /// `topic-partition`.
+    pub fn name_of(&self, tp: Tp) -> String {
+        format!("{}-{}", self.topic(tp.topic), tp.partition)
+    }
+
+    /// The partition with this name.
+    pub fn tp(&self, topic: &str, partition: i32) -> Option<Tp> {
+        let index = self.topics.iter().position(|name| name == topic)?;
+        Some(Tp { topic: u16::try_from(index).ok()?, partition })
+    }
+
+    /// Whether the scenario has this partition.
+    fn knows(&self, tp: Tp) -> bool {
+        let partitions = self.partitions.get(usize::from(tp.topic));
+        partitions.is_some_and(|partitions| (0..*partitions).contains(&tp.partition))
+    }
+}
+
+/// The measurements of a run that goes on.
+///
+/// Indices in samples and records count the scenario's own lists: topics as in `topology.topics`, producers and groups
+/// as in `workload`.
+#[derive(Debug)]
+pub struct Measurements {
+    scenario: Scenario,
+    names: Names,
+    /// `acks` of each producer, and of each topic: that of its producers if they agree.
+    acks: Vec<String>,
+    topic_acks: Vec<String>,
+    now_us: i64,
+    released_us: i64,
+    held_sends: Vec<SendSample>,
+    held_deliveries: Vec<DeliverySample>,
+    steps: steps::Steps,
+    phases: phases::Phases,
+    cluster: Cluster,
+    failovers: failover::Failovers,
+    latency: latency::LatencyBook,
+    rates: throughput::Rates,
+    writes: Gaps,
+    reads: Gaps,
+    /// Samples of partitions that the scenario does not have.
+    strange: u64,
+    last_intended_us: Option<i64>,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[allow(missing_docs)] // The rows are those of the result; docs/result.md explains each.
+pub struct Measured {
+    pub end_us: i64,
+    pub load_end_us: i64,
+    pub phases: Vec<result::Phase>,
+    pub faults: Vec<result::FaultRow>,
+    pub latency: Vec<result::Latency>,
+    pub throughput: Vec<result::Throughput>,
+    pub unavailability: Vec<result::Unavailability>,
+    pub failovers: Vec<result::Failover>,
+    pub isr: Vec<result::IsrRow>,
+    pub isr_outages: Vec<result::IsrOutage>,
+    pub rebalances: Vec<result::Rebalance>,
+    pub recovery: Vec<result::Recovery>,
+    pub catch_up: Vec<result::CatchUp>,
+    pub not_measured: Vec<String>,
+    /// The least gap of writes and of reads that counts as unavailability.
+    pub write_threshold_us: i64,
+    pub read_threshold_us: i64,
+}
+
+impl Measurements {
+    /// Of a run of this scenario.
+    pub fn new(scenario: &Scenario) -> Self {
+        let producers = &scenario.workload.producers;
+        let acks: Vec<String> = producers.iter().map(|producer| acks_of(&scenario.producer_config(producer))).collect();
+        let topics = &scenario.topology.topics;
+        let topic_acks = topics.iter().map(|topic| {
+            let mut of_topic: Vec<&str> = producers.iter().zip(&acks).filter(|(p, _)| p.topic == topic.name).map(|(_, a)| a.as_str()).collect();
+            of_topic.sort_unstable();
+            of_topic.dedup();
+            if let [one] = of_topic.as_slice() { (*one).to_owned() } else { "mixed".to_owned() }
+        });
+        let partitions = topics.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect::<BTreeMap<_, _>>();
+        Self {
+            names: Names::new(scenario),
+            topic_acks: topic_acks.collect(),
+            acks,
+            now_us: i64::MIN,
+            released_us: i64::MIN,
+            held_sends: Vec::new(),
+            held_deliveries: Vec::new(),
+            steps: steps::Steps::new(scenario),
+            phases: phases::Phases::default(),
+            cluster: Cluster::new(partitions),
+            failovers: failover::Failovers::default(),
+            latency: latency::LatencyBook::default(),
+            rates: throughput::Rates::new(producers.iter().all(|producer| producer.rate_per_s.is_some())),
+            writes: Gaps::of_writes(),
+            reads: Gaps::of_reads(),
+            strange: 0,
+            last_intended_us: None,
+            scenario: scenario.clone(),
+        }
+    }
+
+    /// An event of the timeline.
+    pub fn timeline(&mut self, event: &TimelineEvent) {
+        self.steps.observe(event);
+        let change = self.cluster.observe(event);
+        if let Some(change) = &change {
+            self.failovers.partition(change, &self.names);
+        }
+        self.failovers.observe(event, &self.names);
+        self.phases.observe(event, self.cluster.is_full());
+        self.advance(event.at_us);
+    }
+
+    /// Sends whose outcome is known, or that were still open at the end of load.
+    pub fn sends(&mut self, samples: &[SendSample]) {
+        self.held_sends.extend_from_slice(samples);
+        if let Some(latest_us) = samples.iter().map(|sample| sample.done_us).max() {
+            self.advance(latest_us);
+        }
+    }
+
+    /// Deliveries to group members.
+    pub fn deliveries(&mut self, samples: &[DeliverySample]) {
+        self.held_deliveries.extend_from_slice(samples);
+        if let Some(latest_us) = samples.iter().map(|sample| sample.delivered_us).max() {
+            self.advance(latest_us);
+        }
+    }
+
+    /// A client's periodic statistics.
+    pub fn client(&mut self, sample: &ClientSample) {
+        self.failovers.client(sample);
+        self.rates.client(sample);
+        self.advance(sample.at_us);
+    }
+
+    /// A record of the history: assignments and revocations count here.
+    pub fn record(&mut self, record: &Record) {
+        let _ = record;
+    }
+
+    fn advance(&mut self, at_us: i64) {
+        self.now_us = self.now_us.max(at_us);
+        let ripe_us = self.now_us.saturating_sub(HOLD_US);
+        // Looking through what waits has its price: not for every sample.
+        if ripe_us >= self.released_us.saturating_add(RELEASE_EVERY_US) {
+            self.released_us = ripe_us;
+            self.release_sends(ripe_us);
+            self.release_deliveries(ripe_us);
+        }
+        // A flood must not fill memory: what waits longest is counted with what is known by now.
+        if self.held_sends.len() > HELD_MAX {
+            let mut done: Vec<i64> = self.held_sends.iter().map(|sample| sample.done_us).collect();
+            let (_, median_us, _) = done.select_nth_unstable(HELD_MAX / 2);
+            let median_us = *median_us;
+            self.release_sends(median_us);
+        }
+        if self.held_deliveries.len() > HELD_MAX {
+            let mut done: Vec<i64> = self.held_deliveries.iter().map(|sample| sample.delivered_us).collect();
+            let (_, median_us, _) = done.select_nth_unstable(HELD_MAX / 2);
+            let median_us = *median_us;
+            self.release_deliveries(median_us);
+        }
+    }
+
+    fn release_sends(&mut self, ripe_us: i64) {
+        let mut ripe = take_ripe(&mut self.held_sends, |sample| sample.done_us <= ripe_us);
+        ripe.sort_by_key(|sample| (sample.done_us, sample.intended_us));
+        for sample in &ripe {
+            self.count_send(sample);
+        }
+    }
+
+    fn release_deliveries(&mut self, ripe_us: i64) {
+        let mut ripe = take_ripe(&mut self.held_deliveries, |sample| sample.delivered_us <= ripe_us);
+        ripe.sort_by_key(|sample| (sample.delivered_us, sample.tp, sample.offset));
+        for sample in &ripe {
+            self.count_delivery(sample);
+        }
+    }
+
+    /// Whether nothing was broken yet at `at_us`.
+    fn is_baseline(&self, at_us: i64) -> bool {
+        self.steps.first_fault_us().is_none_or(|fault_us| at_us < fault_us)
+    }
+
+    fn count_send(&mut self, sample: &SendSample) {
+        self.last_intended_us = self.last_intended_us.max(Some(sample.intended_us));
+        let acks = self.acks.get(sample.producer as usize).map_or("unknown", String::as_str);
+        self.latency.send(self.phases.at(sample.intended_us), acks, sample);
+        self.rates.send(sample);
+        // The partition of a keyed message that was never acknowledged is not known.
+        if sample.tp.partition < 0 {
+            return;
+        }
+        if !self.names.knows(sample.tp) {
+            self.strange += 1;
+            return;
+        }
+        if sample.end == SendEnd::Acked {
+            let baseline = self.is_baseline(sample.done_us);
+            self.writes.came((ANY, sample.tp), sample.done_us, sample.intended_us, baseline);
+            self.failovers.ack(sample.tp, sample.done_us);
+        } else {
+            self.writes.unanswered((ANY, sample.tp), sample.intended_us);
+        }
+    }
+
+    fn count_delivery(&mut self, sample: &DeliverySample) {
+        if !self.names.knows(sample.tp) {
+            self.strange += 1;
+            return;
+        }
+        let acks = self.topic_acks.get(usize::from(sample.tp.topic)).map_or("unknown", String::as_str);
+        self.latency.delivery(self.phases.at(sample.intended_us), acks, sample);
+        self.rates.delivery(sample);
+        let baseline = self.is_baseline(sample.delivered_us);
+        self.reads.came((ANY, sample.tp), sample.delivered_us, sample.intended_us, baseline);
+        if self.names.groups.len() > 1 {
+            self.reads.came((sample.group, sample.tp), sample.delivered_us, sample.intended_us, baseline);
+        }
+    }
+
+    /// The run ended at `end_us`: everything that was measured.
+    pub fn finish(&mut self, end_us: i64) -> Measured {
+        self.release_sends(i64::MAX);
+        self.release_deliveries(i64::MAX);
+        let load_end_us = self.last_intended_us.unwrap_or(0).min(end_us);
+        let mut not_measured = Vec::new();
+        let throughput = self.rates.rows(&self.phases, load_end_us, &mut not_measured);
+        let mut unavailability = unavailability::windows(
+            "write",
+            &self.writes,
+            &self.steps,
+            &self.names,
+            unavailability::Ends::Load(load_end_us),
+        );
+        unavailability.extend(unavailability::windows(
+            "read",
+            &self.reads,
+            &self.steps,
+            &self.names,
+            unavailability::Ends::Run(end_us, &self.writes),
+        ));
+        self.tell_limits(&mut not_measured);
+        Measured {
+            end_us,
+            load_end_us,
+            phases: self.phases.rows(end_us),
+            faults: self.steps.fault_rows(),
+            latency: self.latency.rows(&self.phases.names()),
+            throughput,
+            unavailability,
+            failovers: self.failovers.rows(&self.scenario, &self.steps, &self.names),
+            isr: self.cluster.rows(),
+            isr_outages: self.cluster.outages(&self.steps),
+            rebalances: Vec::new(),
+            recovery: recovery::rows(&self.cluster, self.failovers.brokers(), &self.steps, end_us),
+            catch_up: Vec::new(),
+            not_measured,
+            write_threshold_us: self.writes.threshold_us(),
+            read_threshold_us: self.reads.threshold_us(),
+        }
+    }
+
+    /// What did not fit, or could not be known, is said.
+    fn tell_limits(&self, not_measured: &mut Vec<String>) {
+        let counts = [
+            ("phases", self.phases.dropped, "boundaries beyond the first 64 phases belong to the last"),
+            ("faults", self.steps.dropped, "steps beyond the first 10,000"),
+            ("isr", self.cluster.dropped, "changes beyond the first 100,000"),
+            ("failovers", self.failovers.dropped, "events beyond the first 50,000"),
+            ("throughput", self.rates.dropped, "samples after the first seven days"),
+            ("unavailability", self.writes.dropped + self.reads.dropped, "gaps beyond the first 100,000"),
+            ("samples", self.strange, "of partitions that the scenario does not have"),
+        ];
+        for (field, count, what) in counts.iter().filter(|(_, count, _)| *count > 0) {
+            not_measured.push(format!("{field}: {count} left out, {what}"));
+        }
+        if self.cluster.committed().is_empty() {
+            not_measured.push("isr, failovers, recovery: no change of a partition was observed".to_owned());
+        }
+        for (producer, acks) in self.scenario.workload.producers.iter().zip(&self.acks) {
+            if acks == "0" {
+                let name = &producer.name;
+                not_measured.push(format!("latency, unavailability of {name}: acks=0 has no acknowledgement"));
+            }
+        }
+    }
+}
+
+/// Takes out what is ripe; the rest stays in its order.
+fn take_ripe<T: Copy>(held: &mut Vec<T>, is_ripe: impl Fn(&T) -> bool) -> Vec<T> {
+    let ripe = held.iter().filter(|sample| is_ripe(sample)).copied().collect();
+    held.retain(|sample| !is_ripe(sample));
+    ripe
+}
+
+/// The acks setting in librdkafka's spelling of a producer's effective configuration.
+fn acks_of(config: &BTreeMap<String, String>) -> String {
+    let set = config.get("acks").or_else(|| config.get("request.required.acks"));
+    match set.map(String::as_str) {
+        None | Some("-1" | "all") => "all".to_owned(),
+        Some(other) => other.to_owned(),
+    }
+}
