@@ -3,18 +3,24 @@
 //! Each quantity has a file of its own; its definition is in docs/result.md. What was believed of them (claims) and why
 //! they are as they are (reasons) is decided elsewhere.
 
+pub mod catch_up;
 pub mod failover;
 pub mod gaps;
 pub mod isr;
 pub mod latency;
+pub mod normal;
 pub mod phases;
+pub mod rebalance;
 pub mod recovery;
 pub mod steps;
 pub mod throughput;
 pub mod unavailability;
+pub mod windows;
 
 #[cfg(test)]
-mod stories;
+mod group_stories;
+#[cfg(test)]
+pub(crate) mod stories;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +31,7 @@ use crate::result;
 use crate::sample::{ClientSample, DeliverySample, SendEnd, SendSample};
 use crate::timeline::TimelineEvent;
 
-use gaps::{ANY, Gaps};
+use gaps::{ANY, Gap, Gaps};
 use isr::Cluster;
 
 /// Samples wait this long before they are counted: what the timeline says of their moment may come later than they.
@@ -109,6 +115,9 @@ pub struct Measurements {
     rates: throughput::Rates,
     writes: Gaps,
     reads: Gaps,
+    backlogs: catch_up::Backlogs,
+    rebalances: rebalance::Rebalances,
+    windows: windows::Windows,
     /// Samples of partitions that the scenario does not have.
     strange: u64,
     last_intended_us: Option<i64>,
@@ -135,6 +144,26 @@ pub struct Measured {
     /// The least gap of writes and of reads that counts as unavailability.
     pub write_threshold_us: i64,
     pub read_threshold_us: i64,
+    /// What claims are answered from, beside the rows.
+    pub steps: Vec<steps::StepSeen>,
+    pub windows: Vec<windows::WindowStats>,
+    pub ownership: rebalance::Ownership,
+    pub group_gaps: Vec<GroupGap>,
+    pub abnormal: normal::Abnormal,
+    /// Of each committed state, µs: what rows say in seconds.
+    pub committed: Vec<isr::Committed>,
+    pub brokers: Vec<failover::BrokerEvent>,
+}
+
+/// A time over the threshold in which a group was given nothing of a partition although there was something.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupGap {
+    /// `group.id`.
+    pub group: String,
+    /// `topic-partition`.
+    pub partition: String,
+    /// When.
+    pub gap: Gap,
 }
 
 impl Measurements {
@@ -150,8 +179,12 @@ impl Measurements {
             if let [one] = of_topic.as_slice() { (*one).to_owned() } else { "mixed".to_owned() }
         });
         let partitions = topics.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect::<BTreeMap<_, _>>();
+        let names = Names::new(scenario);
         Self {
-            names: Names::new(scenario),
+            backlogs: catch_up::Backlogs::new(scenario),
+            rebalances: rebalance::Rebalances::default(),
+            windows: windows::Windows::new(scenario, &names),
+            names,
             topic_acks: topic_acks.collect(),
             acks,
             now_us: i64::MIN,
@@ -175,6 +208,8 @@ impl Measurements {
     /// An event of the timeline.
     pub fn timeline(&mut self, event: &TimelineEvent) {
         self.steps.observe(event);
+        self.windows.refresh(&self.steps);
+        self.rebalances.observe(event);
         let change = self.cluster.observe(event);
         if let Some(change) = &change {
             self.failovers.partition(change, &self.names);
@@ -209,7 +244,7 @@ impl Measurements {
 
     /// A record of the history: assignments and revocations count here.
     pub fn record(&mut self, record: &Record) {
-        let _ = record;
+        self.rebalances.record(record, &self.names);
     }
 
     fn advance(&mut self, at_us: i64) {
@@ -262,6 +297,7 @@ impl Measurements {
         let acks = self.acks.get(sample.producer as usize).map_or("unknown", String::as_str);
         self.latency.send(self.phases.at(sample.intended_us), acks, sample);
         self.rates.send(sample);
+        self.windows.send(sample, self.writes.threshold_us());
         // The partition of a keyed message that was never acknowledged is not known.
         if sample.tp.partition < 0 {
             return;
@@ -274,6 +310,7 @@ impl Measurements {
             let baseline = self.is_baseline(sample.done_us);
             self.writes.came((ANY, sample.tp), sample.done_us, sample.intended_us, baseline);
             self.failovers.ack(sample.tp, sample.done_us);
+            self.backlogs.send(sample);
         } else {
             self.writes.unanswered((ANY, sample.tp), sample.intended_us);
         }
@@ -287,6 +324,8 @@ impl Measurements {
         let acks = self.topic_acks.get(usize::from(sample.tp.topic)).map_or("unknown", String::as_str);
         self.latency.delivery(self.phases.at(sample.intended_us), acks, sample);
         self.rates.delivery(sample);
+        self.backlogs.delivery(sample);
+        self.rebalances.delivery(sample);
         let baseline = self.is_baseline(sample.delivered_us);
         self.reads.came((ANY, sample.tp), sample.delivered_us, sample.intended_us, baseline);
         if self.names.groups.len() > 1 {
@@ -301,39 +340,79 @@ impl Measurements {
         let load_end_us = self.last_intended_us.unwrap_or(0).min(end_us);
         let mut not_measured = Vec::new();
         let throughput = self.rates.rows(&self.phases, load_end_us, &mut not_measured);
-        let mut unavailability = unavailability::windows(
-            "write",
-            &self.writes,
-            &self.steps,
-            &self.names,
-            unavailability::Ends::Load(load_end_us),
-        );
-        unavailability.extend(unavailability::windows(
-            "read",
-            &self.reads,
-            &self.steps,
-            &self.names,
-            unavailability::Ends::Run(end_us, &self.writes),
-        ));
+        let (steps, names) = (&self.steps, &self.names);
+        let ends = [
+            ("write", &self.writes, unavailability::Ends::Load(load_end_us)),
+            ("read", &self.reads, unavailability::Ends::Run(end_us, &self.writes)),
+        ];
+        let windows = |(op, gaps, ends)| unavailability::windows(op, gaps, steps, names, ends);
+        let unavailability = ends.into_iter().flat_map(windows).collect();
+        let read_threshold_us = self.reads.threshold_us();
+        let (rebalances, ownership) =
+            self.rebalances.finish(&self.scenario, names, steps, read_threshold_us, end_us);
+        let catch_up =
+            self.backlogs.rows(steps, |index| names.group(u16::try_from(index).unwrap_or(ANY)), &mut not_measured);
+        let first_learned_us = |from_us| self.failovers.first_learned_us(from_us);
+        let brokers = self.failovers.brokers();
         self.tell_limits(&mut not_measured);
         Measured {
             end_us,
             load_end_us,
             phases: self.phases.rows(end_us),
-            faults: self.steps.fault_rows(),
+            faults: steps.fault_rows(),
             latency: self.latency.rows(&self.phases.names()),
             throughput,
             unavailability,
-            failovers: self.failovers.rows(&self.scenario, &self.steps, &self.names),
+            failovers: self.failovers.rows(&self.scenario, steps, names),
             isr: self.cluster.rows(),
-            isr_outages: self.cluster.outages(&self.steps),
-            rebalances: Vec::new(),
-            recovery: recovery::rows(&self.cluster, self.failovers.brokers(), &self.steps, end_us),
-            catch_up: Vec::new(),
+            isr_outages: self.cluster.outages(steps),
+            rebalances,
+            recovery: recovery::rows(&self.cluster, brokers, steps, end_us),
+            catch_up,
             not_measured,
             write_threshold_us: self.writes.threshold_us(),
-            read_threshold_us: self.reads.threshold_us(),
+            read_threshold_us,
+            steps: steps.all().to_vec(),
+            windows: self.windows.finish(first_learned_us),
+            ownership,
+            group_gaps: self.group_gaps(end_us),
+            abnormal: self.abnormal(load_end_us, end_us),
+            committed: self.cluster.committed().to_vec(),
+            brokers: brokers.to_vec(),
         }
+    }
+
+    /// Gaps of each group; where there is one only, reads by any are its own.
+    fn group_gaps(&self, end_us: i64) -> Vec<GroupGap> {
+        let one = self.names.groups.len() == 1;
+        let mut all = Vec::new();
+        for (group, tp) in self.reads.series().keys().filter(|(group, _)| (*group == ANY) == one) {
+            let open = unavailability::Ends::Run(end_us, &self.writes).open(&self.reads, (*group, *tp));
+            let (group_name, partition) = (self.names.group(if one { 0 } else { *group }), self.names.name_of(*tp));
+            for gap in self.reads.outages((*group, *tp)).chain(open) {
+                all.push(GroupGap { group: group_name.clone(), partition: partition.clone(), gap });
+            }
+        }
+        all
+    }
+
+    fn abnormal(&self, load_end_us: i64, end_us: i64) -> normal::Abnormal {
+        let ends = [
+            (&self.writes, unavailability::Ends::Load(load_end_us)),
+            (&self.reads, unavailability::Ends::Run(end_us, &self.writes)),
+        ];
+        let of = |(gaps, ends): (&Gaps, unavailability::Ends<'_>)| -> Vec<Gap> {
+            gaps.series().keys().filter(|(group, _)| *group == ANY).filter_map(|key| ends.open(gaps, *key)).collect()
+        };
+        normal::Abnormal::new(&normal::Evidence {
+            cluster: &self.cluster,
+            brokers: self.failovers.brokers(),
+            gaps: [&self.writes, &self.reads],
+            open: ends.into_iter().flat_map(of).collect(),
+            lags: &self.backlogs.lags(&self.steps),
+            load_end_us,
+            end_us,
+        })
     }
 
     /// What did not fit, or could not be known, is said.
@@ -343,6 +422,7 @@ impl Measurements {
             ("faults", self.steps.dropped, "steps beyond the first 10,000"),
             ("isr", self.cluster.dropped, "changes beyond the first 100,000"),
             ("failovers", self.failovers.dropped, "events beyond the first 50,000"),
+            ("rebalances", self.rebalances.dropped, "events beyond the first 100,000"),
             ("throughput", self.rates.dropped, "samples after the first seven days"),
             ("unavailability", self.writes.dropped + self.reads.dropped, "gaps beyond the first 100,000"),
             ("samples", self.strange, "of partitions that the scenario does not have"),

@@ -1,8 +1,8 @@
 //! The phases of a run: `healthy`, `broker 2 down`, `broker 2 back`, `healed`. Everything that is split by phase is
 //! split by these.
 //!
-//! A fault, a heal, and the moment at which every ISR is full again each begin one; a `phase` event of the timeline
-//! begins one with the name that it gives.
+//! `phase` events of the timeline name them. Where it has none, a fault, a heal, and the moment at which every ISR is full
+//! again each begin one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,8 @@ pub struct Phases {
     down: BTreeMap<i32, &'static str>,
     /// Started nodes that the controller has not let back in yet.
     coming_back: BTreeSet<i32>,
+    /// The timeline names phases itself: then nothing is derived.
+    told: bool,
     pub(crate) dropped: u64,
 }
 
@@ -35,6 +37,7 @@ impl Default for Phases {
             list: vec![(0, "healthy".to_owned())],
             down: BTreeMap::new(),
             coming_back: BTreeSet::new(),
+            told: false,
             dropped: 0,
         }
     }
@@ -45,7 +48,11 @@ impl Phases {
     pub fn observe(&mut self, event: &TimelineEvent, isr_full: bool) {
         let at_us = event.at_us;
         match &event.what {
-            What::Phase { name } => self.begin(at_us, name.clone()),
+            What::Phase { name } => {
+                self.told = true;
+                self.begin(at_us, name.clone());
+            }
+            _ if self.told => {}
             What::Fault { kind, nodes, .. } if brings_back(kind) => self.back(at_us, nodes),
             What::Fault { id, nodes, .. } if nodes.is_empty() => self.begin(at_us, format!("after {id}")),
             What::Fault { kind, nodes, .. } => {

@@ -12,6 +12,8 @@ use super::seconds;
 
 /// Most steps that are kept; chaos can make many.
 const STEPS_MAX: usize = 10_000;
+/// Heals by one step within this time are one: the end of a run may heal several nodes, one after the other.
+const SAME_STEP_US: u64 = 1_000_000;
 
 /// What sort of step it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +168,10 @@ impl Steps {
             fault.healed_us = fault.healed_us.or(Some(at_us));
             fault.end_us = fault.end_us.or(Some(at_us));
         }
-        if let Some(known) = self.seen.iter_mut().find(|step| step.id == by && step.class == Class::Heal) {
+        let known = |step: &&mut StepSeen| {
+            step.id == by && step.class == Class::Heal && at_us.abs_diff(step.at_us) < SAME_STEP_US
+        };
+        if let Some(known) = self.seen.iter_mut().find(known) {
             let new = nodes.iter().filter(|node| !known.nodes.contains(node)).copied().collect::<Vec<_>>();
             known.nodes.extend(new);
             return;

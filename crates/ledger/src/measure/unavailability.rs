@@ -48,13 +48,13 @@ pub(crate) enum Ends<'a> {
 }
 
 impl Ends<'_> {
-    fn open(&self, gaps: &Gaps, key: Key) -> Option<Gap> {
+    pub(crate) fn open(&self, gaps: &Gaps, key: Key) -> Option<Gap> {
         match self {
             Self::Load(end_us) => gaps.open_gap(key, *end_us),
             Self::Run(end_us, writes) => {
                 let last_read_us = gaps.series().get(&key)?.last_us()?;
                 let read_us = gaps.series().get(&key)?.answered_us?;
-                let written_us = writes.series().get(&key)?.answered_us?;
+                let written_us = writes.series().get(&(ANY, key.1))?.answered_us?;
                 let from_us = if written_us > read_us { last_read_us } else { return None };
                 let gap = Gap { from_us, to_us: *end_us };
                 (gap.length_us() > gaps.threshold_us()).then_some(gap)
