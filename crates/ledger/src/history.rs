@@ -224,3 +224,25 @@ pub enum Record {
         at_us: i64,
     },
 }
+
+impl Record {
+    /// When it happened, for records that say.
+    pub fn at_us(&self) -> Option<i64> {
+        match self {
+            Self::Sent { at_us, .. }
+            | Self::Outcome { at_us, .. }
+            | Self::Delivered { at_us, .. }
+            | Self::Committed { at_us, .. }
+            | Self::Assigned { at_us, .. }
+            | Self::Revoked { at_us, .. }
+            | Self::Seek { at_us, .. }
+            | Self::HighWatermark { at_us, .. }
+            | Self::AuditDone { at_us } => Some(*at_us),
+            Self::Lane { .. }
+            | Self::Logged { .. }
+            | Self::Alien { .. }
+            | Self::Bounds { .. }
+            | Self::FinalCommit { .. } => None,
+        }
+    }
+}
