@@ -2,5 +2,6 @@
 //!
 //! No runtime, no Kafka client, no process: time and randomness come in as data.
 
+pub mod conductor;
 pub mod identity;
 pub mod schedule;
