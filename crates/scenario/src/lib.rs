@@ -8,10 +8,12 @@ pub mod kafka_config;
 pub mod librdkafka;
 pub mod measures;
 pub mod model;
+pub mod overrides;
 mod parse;
 pub mod schema;
 pub mod text;
 pub mod timers;
+pub mod write;
 
 pub use error::{Origin, ScenarioError, ScenarioErrors};
 pub use guarantee::{Guarantee, GuaranteeKind};
@@ -19,3 +21,4 @@ pub use librdkafka::{effective_group_config, effective_producer_config};
 pub use model::*;
 pub use parse::{MAX_DURATION_S, MAX_FILE_BYTES, parse};
 pub use timers::effective_broker_config;
+pub use write::{redacted, to_toml};

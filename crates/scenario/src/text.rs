@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::model::{Condition, Member, Target};
+use crate::model::{Action, Condition, Member, Target};
 
 /// What a target may look like, for messages.
 pub const TARGET_FORMS: &str = "\"broker 2\", \"controller 101\", \"leader of metrics-0\", \"followers of metrics-0\", \
@@ -45,6 +45,40 @@ impl fmt::Display for Condition {
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.group, self.member)
+    }
+}
+
+impl Action {
+    /// The word that a file has for it after `do`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill",
+            Self::Stop(_) => "stop",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Start(_) => "start",
+            Self::StartWiped(_) => "start-wiped",
+            Self::StartReformatted(_) => "start-reformatted",
+            Self::MemberJoin(_) => "member-join",
+            Self::MemberLeave(_) => "member-leave",
+            Self::MemberCrash(_) => "member-crash",
+            Self::MemberStall { .. } => "member-stall",
+            Self::Chaos { .. } => "chaos",
+        }
+    }
+
+    /// The nodes that it is about, if it is about nodes.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Kill(target)
+            | Self::Stop(target)
+            | Self::Pause(target)
+            | Self::Resume(target)
+            | Self::Start(target)
+            | Self::StartWiped(target)
+            | Self::StartReformatted(target) => Some(target),
+            _ => None,
+        }
     }
 }
 

@@ -15,10 +15,17 @@ struct Known<'k> {
     topology: &'k Topology,
     workload: &'k Workload,
     timeline: &'k [Step],
+    /// Ids of steps that are wrong themselves.
+    broken: &'k [String],
 }
 
-pub(super) fn read(root: &Section<'_>, topology: &Topology, workload: &Workload, timeline: &[Step]) -> Vec<Claim> {
-    let known = Known { topology, workload, timeline };
+pub(super) fn read(
+    root: &Section<'_>,
+    topology: &Topology,
+    workload: &Workload,
+    (timeline, broken): (&[Step], &[String]),
+) -> Vec<Claim> {
+    let known = Known { topology, workload, timeline, broken };
     let mut claims: Vec<Claim> = Vec::new();
     for table in root.children("claims", &schema::CLAIM, MAX_CLAIMS).unwrap_or_default() {
         if !table.has("id") {
@@ -67,6 +74,9 @@ impl Known<'_> {
         let at = section.text("step")?;
         let ids = || self.timeline.iter().map(|step| step.id.as_str());
         let Some(step) = self.timeline.iter().find(|step| step.id == at.value) else {
+            if self.broken.contains(&at.value) {
+                return None;
+            }
             let hint = did_you_mean(&at.value, ids());
             let shown = shorten(&at.value);
             section.problems.at(&at, format!("there is no step `{shown}`; the steps are: {}{hint}", listed(ids())));

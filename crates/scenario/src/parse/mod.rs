@@ -74,9 +74,9 @@ fn read_root<'a>(table: &'a DeTable<'a>, head: Range<usize>, problems: &Problems
     let description = root.text("description").map(|at| at.value.trim().to_owned()).unwrap_or_default();
     let topology = topology::read(&root.child("topology", &schema::TOPOLOGY));
     let workload = workload::read(&root.child("workload", &schema::WORKLOAD), &topology);
-    let timeline = timeline::read(&root, &topology, &workload);
+    let (timeline, broken) = timeline::read(&root, &topology, &workload);
     let settle = read_settle(&root.child("settle", &schema::SETTLE));
-    let claims = claims::read(&root, &topology, &workload, &timeline);
+    let claims = claims::read(&root, &topology, &workload, (&timeline, &broken));
     Scenario { schema, name, description, topology, workload, timeline, settle, claims }
 }
 

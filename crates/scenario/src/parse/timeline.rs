@@ -51,21 +51,24 @@ struct Reading<'r> {
     /// Members that are there at this point of the file.
     present: Vec<Member>,
     last_at_s: f64,
+    /// Ids of steps that are wrong themselves: naming one is no second mistake.
+    broken: Vec<String>,
 }
 
-pub(super) fn read(root: &Section<'_>, topology: &Topology, workload: &Workload) -> Vec<Step> {
+/// The steps, and the ids of those that are wrong.
+pub(super) fn read(root: &Section<'_>, topology: &Topology, workload: &Workload) -> (Vec<Step>, Vec<String>) {
     let members = |group: &crate::model::Group| {
         let of_group = |member: &String| Member { group: group.name.clone(), member: member.clone() };
         group.members.iter().map(of_group).collect::<Vec<_>>()
     };
     let present = workload.groups.iter().flat_map(members).collect();
-    let mut reading = Reading { topology, workload, steps: Vec::new(), present, last_at_s: 0.0 };
+    let mut reading = Reading { topology, workload, steps: Vec::new(), present, last_at_s: 0.0, broken: Vec::new() };
     for table in root.children("timeline", &schema::STEP, MAX_STEPS).unwrap_or_default() {
         if let Some(step) = reading.step(&table) {
             reading.steps.push(step);
         }
     }
-    reading.steps
+    (reading.steps, reading.broken)
 }
 
 impl Reading<'_> {
@@ -79,7 +82,13 @@ impl Reading<'_> {
         }
         let when = self.when(section);
         let action = self.action(section);
-        Some(Step { id: id?, when: when?, action: action? })
+        match (when, action) {
+            (Some(when), Some(action)) => Some(Step { id: id?, when, action }),
+            _ => {
+                self.broken.extend(id);
+                None
+            }
+        }
     }
 
     fn when(&mut self, section: &Section<'_>) -> Option<When> {
@@ -178,7 +187,7 @@ impl Reading<'_> {
 
     fn earlier_step(&self, section: &Section<'_>, name: &At<String>) -> Option<&Step> {
         let found = self.steps.iter().find(|step| step.id == name.value);
-        if found.is_none() {
+        if found.is_none() && !self.broken.contains(&name.value) {
             let ids = || self.steps.iter().map(|step| step.id.as_str());
             let hint = did_you_mean(&name.value, ids());
             let shown = shorten(&name.value);
