@@ -1,3 +1,16 @@
-//! Kafka bytes: primitives, record batch v2, and one declaration per message.
+//! Kafka's bytes: primitives, frames, record batches, one declaration per message, and the records of the metadata log.
 //!
-//! No clocks, no IO and no cluster state live here.
+//! No clocks, no IO, no cluster state. Bytes that come in are hostile until they are decoded: every length is bounded by
+//! the bytes that remain, nothing is allocated that the frame does not justify, and no input makes this crate panic.
+
+#[macro_use]
+mod declare;
+pub mod api;
+pub mod error_code;
+pub mod frame;
+pub mod metadata_record;
+pub mod primitives;
+pub mod record_batch;
+
+pub use error_code::ErrorCode;
+pub use primitives::{Context, Reader, Uuid, Wire, WireError};
