@@ -145,8 +145,8 @@ impl View<'_> {
         if *planned > tolerated {
             let by = if steps.is_empty() { String::new() } else { format!(" ({})", steps.join(", ")) };
             return Err(format!(
-                "{planned} of {tolerated} tolerated failures{by}: min.insync.replicas={min_insync} keeps a message on no \
-                 more than {min_insync} live brokers"
+                "{planned} failures{by}, {tolerated} tolerated: min.insync.replicas={min_insync} promises no more than \
+                 {min_insync} copies"
             ));
         }
         Ok(format!("min.insync.replicas={min_insync}, {planned} of {tolerated} tolerated failures"))
@@ -208,12 +208,14 @@ impl View<'_> {
         let name = producer.name.clone();
         let config = self.scenario.producer_config(producer);
         let in_flight = config.get("max.in.flight.requests.per.connection").map_or("1000000", String::as_str);
+        let asked = config.get("enable.idempotence").is_some_and(|value| is_true(value));
         let verdict = match self.idempotent(producer) {
             Ok(why) => Ok(why),
             Err(_) if config.get("retries").is_some_and(|retries| retries == "0") => {
                 Ok("retries=0: nothing is written later than it was sent".to_owned())
             }
             Err(_) if in_flight == "1" => Ok("one request in flight".to_owned()),
+            Err(why) if asked => Err(why),
             Err(why) => Err(format!("{why}; with {in_flight} requests in flight a later one may be written first")),
         };
         guarantee(
@@ -328,6 +330,7 @@ impl Plan<'_> {
                 Vec::new()
             }
             Action::StartWiped(target) | Action::StartReformatted(target) => self.labels(id, target),
+            // Chaos never takes the last live in-sync replica of a partition, so whatever it does counts as one failure.
             Action::Chaos { kinds, .. } if kinds.iter().any(|kind| kind == "kill") => vec![format!("{id}#0")],
             _ => Vec::new(),
         }
@@ -374,11 +377,11 @@ mod tests {
     fn each_thing_that_takes_durability_away_is_named() {
         let topic = |line: &str| format!("name='x'\n{KILL}[[topology.topics]]\nname='metrics'\n{line}\n");
         let cases = [
-            (topic("min_insync_replicas=1"), "1 of 0 tolerated failures (a)"),
+            (topic("min_insync_replicas=1"), "1 failures (a), 0 tolerated"),
             (topic("config={'unclean.leader.election.enable'=true}"), "unclean.leader.election.enable=true"),
             (topic("config={'cleanup.policy'='compact'}"), "cleanup.policy=compact"),
             (format!("name='x'\n{KILL}[[workload.producers]]\nconfig={{acks=1}}"), "sends with acks=1"),
-            (format!("name='x'\n{KILL}{}", KILL.replace("'a'", "'b'").replace("r 1", "r 2")), "2 of 1 tolerated"),
+            (format!("name='x'\n{KILL}{}", KILL.replace("'a'", "'b'").replace("r 1", "r 2")), "2 failures (a, b), 1 tolerated"),
         ];
         for (text, reason) in cases {
             let (holds, why) = applies(&text, "durability-metrics");

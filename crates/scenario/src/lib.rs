@@ -2,6 +2,7 @@
 //!
 //! Plain data and its TOML form. How a fault is carried out is unknown here, and so is any clock.
 
+pub mod builtin;
 pub mod error;
 pub mod guarantee;
 pub mod kafka_config;

@@ -227,8 +227,8 @@ pub enum Action {
         /// For how long, seconds.
         for_s: f64,
     },
-    /// Seeded random faults of brokers, drawn from `kinds`. Each is healed, and every ISR full again, before the next:
-    /// the guarantees count on one failure at a time.
+    /// Seeded random faults of nodes, drawn from `kinds`, each healed after a drawn time. The last live in-sync replica of
+    /// a partition is never taken, nor a majority of the voters: the guarantees count on it.
     Chaos {
         /// How long, seconds.
         for_s: f64,
