@@ -143,9 +143,10 @@ impl View<'_> {
         let tolerated = u32::from(min_insync.unsigned_abs()).saturating_sub(1);
         let Failures { in_one_window: planned, steps } = self.failures;
         if *planned > tolerated {
+            let plural = if *planned == 1 { "" } else { "s" };
             let by = if steps.is_empty() { String::new() } else { format!(" ({})", steps.join(", ")) };
             return Err(format!(
-                "{planned} failures{by}, {tolerated} tolerated: min.insync.replicas={min_insync} promises no more than \
+                "{planned} failure{plural}{by}, {tolerated} tolerated: min.insync.replicas={min_insync} promises no more than \
                  {min_insync} copies"
             ));
         }
@@ -377,7 +378,7 @@ mod tests {
     fn each_thing_that_takes_durability_away_is_named() {
         let topic = |line: &str| format!("name='x'\n{KILL}[[topology.topics]]\nname='metrics'\n{line}\n");
         let cases = [
-            (topic("min_insync_replicas=1"), "1 failures (a), 0 tolerated"),
+            (topic("min_insync_replicas=1"), "1 failure (a), 0 tolerated"),
             (topic("config={'unclean.leader.election.enable'=true}"), "unclean.leader.election.enable=true"),
             (topic("config={'cleanup.policy'='compact'}"), "cleanup.policy=compact"),
             (format!("name='x'\n{KILL}[[workload.producers]]\nconfig={{acks=1}}"), "sends with acks=1"),
