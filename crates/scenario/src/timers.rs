@@ -50,14 +50,14 @@ const PRODUCING: &str = "client";
 /// Every clock, with the default of its version.
 pub const CLOCKS: &[Clock] = &[
     server("broker.heartbeat.interval.ms", 2_000, LIVENESS, "A broker's heartbeat to the controller, after the last."),
-    server("broker.session.timeout.ms", 9_000, LIVENESS, "Silence after which a broker is fenced; looked at every 1/8 of it."),
+    server("broker.session.timeout.ms", 9_000, LIVENESS, "Silence that gets a broker fenced; looked at every 1/8 of it."),
     server("controller.quorum.fetch.timeout.ms", 2_000, QUORUM, "A voter without an answer for this long starts an election."),
     server("controller.quorum.election.timeout.ms", 1_000, QUORUM, "An election without a winner starts again."),
     server("controller.quorum.election.backoff.max.ms", 1_000, QUORUM, "Longest random wait before that."),
     server("controller.quorum.request.timeout.ms", 2_000, QUORUM, "A request between voters is given up."),
     server("controller.quorum.append.linger.ms", 25, QUORUM, "The controller gathers records before it appends."),
     server("metadata.max.idle.interval.ms", 500, QUORUM, "An idle controller writes a record this often."),
-    server("replica.lag.time.max.ms", 30_000, REPLICATION, "A follower this far behind leaves the ISR; looked at every half of it."),
+    server("replica.lag.time.max.ms", 30_000, REPLICATION, "A follower this far behind leaves the ISR."),
     server("replica.fetch.wait.max.ms", 500, REPLICATION, "A follower's fetch is parked this long."),
     server("replica.fetch.backoff.ms", 1_000, REPLICATION, "A follower waits this long after an error."),
     server("replica.socket.timeout.ms", 30_000, REPLICATION, "A follower gives a silent leader up."),
@@ -228,6 +228,35 @@ pub fn effective_ms(name: &str, config: &BTreeMap<String, String>) -> i64 {
 pub fn predict(event: Event, broker: &BTreeMap<String, String>, client: &BTreeMap<String, String>) -> Bound {
     let server = |name: &str| effective_ms(name, broker) as f64 / 1_000.0;
     let member = |name: &str| effective_ms(name, client) as f64 / 1_000.0;
+    let estimate = match event {
+        Event::BrokerKilled
+        | Event::BrokerPaused
+        | Event::ControlledShutdown
+        | Event::ActiveControllerKilled
+        | Event::CombinedActiveKilled => of_nodes(event, server),
+        _ => of_clients(event, server, member),
+    };
+    let Estimate { min_s, mean_s, max_s, timer, text } = estimate;
+    let server_side = clock(timer).is_some_and(|clock| clock.side == Side::Server);
+    let value = effective_ms(timer, if server_side { broker } else { client });
+    Bound { min_s: min_s.max(0.0), mean_s, max_s, timer: format!("{timer} = {value}"), text: text.to_owned() }
+}
+
+/// A prediction before its timer is given its value.
+struct Estimate {
+    min_s: f64,
+    mean_s: f64,
+    max_s: f64,
+    timer: &'static str,
+    text: &'static str,
+}
+
+fn estimate(min_s: f64, mean_s: f64, max_s: f64, timer: &'static str, text: &'static str) -> Estimate {
+    Estimate { min_s, mean_s, max_s, timer, text }
+}
+
+/// `server` gives a server setting in seconds.
+fn of_nodes(event: Event, server: impl Fn(&str) -> f64) -> Estimate {
     let session = server("broker.session.timeout.ms");
     let heartbeat = server("broker.heartbeat.interval.ms");
     let fetch = server("controller.quorum.fetch.timeout.ms");
@@ -236,84 +265,78 @@ pub fn predict(event: Event, broker: &BTreeMap<String, String>, client: &BTreeMa
     let quorum_max = fetch
         + server("controller.quorum.election.timeout.ms")
         + server("controller.quorum.election.backoff.max.ms");
-    let (min_s, mean_s, max_s, timer, text) = match event {
-        Event::BrokerKilled | Event::BrokerPaused => (
-            session - heartbeat,
-            session - heartbeat / 2.0 + session / 16.0,
-            session * 1.125,
-            "broker.session.timeout.ms",
-            "fenced when its last heartbeat is older than the session; looked at every 1/8 session",
-        ),
-        Event::ControlledShutdown => (
+    match event {
+        Event::ControlledShutdown => estimate(
             0.0,
             0.3,
             heartbeat,
             "broker.heartbeat.interval.ms",
             "the broker asks to stop in a heartbeat and leads until the controller has moved its partitions",
         ),
-        Event::ActiveControllerKilled => (
+        Event::ActiveControllerKilled => estimate(
             quorum_min,
             fetch - 0.25,
             quorum_max,
             "controller.quorum.fetch.timeout.ms",
             "a voter whose fetch is not answered starts an election; a split vote adds an election timeout",
         ),
-        Event::CombinedActiveKilled => (
+        Event::CombinedActiveKilled => estimate(
             quorum_min + session,
             fetch - 0.25 + session * 1.0625,
             quorum_max + session * 1.125,
             "broker.session.timeout.ms",
             "first a new active controller, which then gives every broker a whole session again",
         ),
+        _ => estimate(
+            session - heartbeat,
+            session - heartbeat / 2.0 + session / 16.0,
+            session * 1.125,
+            "broker.session.timeout.ms",
+            "fenced when its last heartbeat is older than the session; looked at every 1/8 session",
+        ),
+    }
+}
+
+/// `server` gives a server setting in seconds, `member` a client's.
+fn of_clients(event: Event, server: impl Fn(&str) -> f64, member: impl Fn(&str) -> f64) -> Estimate {
+    let (session, heartbeat) = (member("session.timeout.ms"), member("heartbeat.interval.ms"));
+    let consumer_session = server("group.consumer.session.timeout.ms");
+    let consumer_heartbeat = server("group.consumer.heartbeat.interval.ms");
+    match event {
         Event::ClassicCrash => {
-            let (session, heartbeat) = (member("session.timeout.ms"), member("heartbeat.interval.ms"));
             let text = "removed when its session ends; the others notice at their next heartbeat";
-            (session - heartbeat, session, session + heartbeat, "session.timeout.ms", text)
+            estimate(session - heartbeat, session, session + heartbeat, "session.timeout.ms", text)
         }
         Event::ClassicChange => {
-            let heartbeat = member("heartbeat.interval.ms");
             let text = "the other members notice at their next heartbeat";
-            (0.0, heartbeat / 2.0, heartbeat, "heartbeat.interval.ms", text)
+            estimate(0.0, heartbeat / 2.0, heartbeat, "heartbeat.interval.ms", text)
         }
         Event::ClassicNewGroup => {
             let delay = server("group.initial.rebalance.delay.ms");
             let text = "an empty group waits for more members; each that comes makes it wait again";
-            (delay, delay, delay * 2.0, "group.initial.rebalance.delay.ms", text)
+            estimate(delay, delay, delay * 2.0, "group.initial.rebalance.delay.ms", text)
         }
         Event::ClassicStall => {
-            let (poll, heartbeat) = (member("max.poll.interval.ms"), member("heartbeat.interval.ms"));
+            let poll = member("max.poll.interval.ms");
             let text = "the client itself leaves the group when it is not polled; the others notice at a heartbeat";
-            (poll, poll + heartbeat / 2.0, poll + heartbeat + 1.0, "max.poll.interval.ms", text)
+            estimate(poll, poll + heartbeat / 2.0, poll + heartbeat + 1.0, "max.poll.interval.ms", text)
         }
         Event::ConsumerCrash => {
-            let session = server("group.consumer.session.timeout.ms");
-            let heartbeat = server("group.consumer.heartbeat.interval.ms");
+            let (from, to) = (consumer_session - consumer_heartbeat, consumer_session + consumer_heartbeat);
             let text = "fenced when its session ends; the others are told at their next heartbeat";
-            (session - heartbeat, session, session + heartbeat, "group.consumer.session.timeout.ms", text)
+            estimate(from, consumer_session, to, "group.consumer.session.timeout.ms", text)
         }
         Event::ConsumerChange => {
-            let heartbeat = server("group.consumer.heartbeat.interval.ms");
             let text = "one heartbeat to be told to give up, another to be given";
-            (0.0, heartbeat, heartbeat * 2.0, "group.consumer.heartbeat.interval.ms", text)
+            let timer = "group.consumer.heartbeat.interval.ms";
+            estimate(0.0, consumer_heartbeat, consumer_heartbeat * 2.0, timer, text)
         }
-        Event::ClientOfSilentBroker => {
+        _ => {
             let socket = member("socket.timeout.ms");
             let text = "requests on a connection that stays open are only given up by the client's own timeout";
-            (0.0, socket, socket, "socket.timeout.ms", text)
+            estimate(0.0, socket, socket, "socket.timeout.ms", text)
         }
-    };
-    let value = if broker_side(timer) { effective_ms(timer, broker) } else { effective_ms(timer, client) };
-    Bound {
-        min_s: min_s.max(0.0),
-        mean_s,
-        max_s,
-        timer: format!("{timer} = {value}"),
-        text: text.to_owned(),
     }
-}
-
-fn broker_side(name: &str) -> bool {
-    clock(name).is_some_and(|clock| clock.side == Side::Server)
 }
 
 /// Which event a node fault is. `active_controller`: whether it hit the active controller.
