@@ -223,5 +223,5 @@ fn a_backlog_is_worked_off_after_the_heal() {
     assert_eq!((row.duration_s, row.drain_per_s), (Some(2.0), Some(900.0)));
     assert!(row.ideal_s > Some(1.4) && row.ideal_s < Some(1.6), "{row:?}");
     // Reads stood still until 16.003 s, and all was normal when the lag was gone.
-    assert_eq!(measured.abnormal.normal_from_us(10 * S, 30 * S), Some(17 * S));
+    assert_eq!(measured.abnormal.normal_from_us(10 * S, 30 * S), Some((17 * S, Some(normal::Trouble::Lag))));
 }

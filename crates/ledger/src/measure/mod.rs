@@ -145,7 +145,7 @@ pub struct Measured {
     pub write_threshold_us: i64,
     pub read_threshold_us: i64,
     /// What claims are answered from, beside the rows.
-    pub steps: Vec<steps::StepSeen>,
+    pub steps: steps::Steps,
     pub windows: Vec<windows::WindowStats>,
     pub ownership: rebalance::Ownership,
     pub group_gaps: Vec<GroupGap>,
@@ -372,7 +372,7 @@ impl Measurements {
             not_measured,
             write_threshold_us: self.writes.threshold_us(),
             read_threshold_us,
-            steps: steps.all().to_vec(),
+            steps: steps.clone(),
             windows: self.windows.finish(first_learned_us),
             ownership,
             group_gaps: self.group_gaps(end_us),

@@ -69,7 +69,7 @@ pub(crate) fn brings_back(kind: &str) -> bool {
 }
 
 /// Every step that was carried out, in the order of the timeline.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Steps {
     seen: Vec<StepSeen>,
     /// The scenario's member steps: id, member and the change that each makes.
@@ -197,6 +197,26 @@ impl Steps {
     /// The step with this id.
     pub fn get(&self, id: &str) -> Option<&StepSeen> {
         self.seen.iter().find(|step| step.id == id)
+    }
+
+    /// The step with this id; of a step of chaos, all that it did as one: its faults are named `ID/1`, `ID/2`, ….
+    pub fn find(&self, id: &str) -> Option<StepSeen> {
+        if let Some(step) = self.get(id) {
+            return Some(step.clone());
+        }
+        let prefix = format!("{id}/");
+        let mut parts = self.faults().filter(|step| step.id.starts_with(&prefix));
+        let mut whole = parts.next()?.clone();
+        whole.id = id.to_owned();
+        for part in parts {
+            whole.at_us = whole.at_us.min(part.at_us);
+            whole.end_us = whole.end_us.zip(part.end_us).map(|(a, b)| a.max(b));
+            whole.active_controller |= part.active_controller;
+            whole.nodes.extend(part.nodes.iter().copied());
+        }
+        whole.nodes.sort_unstable();
+        whole.nodes.dedup();
+        Some(whole)
     }
 
     /// When something was first broken.

@@ -101,7 +101,7 @@ impl Windows {
     /// The windows may have begun or ended.
     pub fn refresh(&mut self, steps: &Steps) {
         for tracker in &mut self.trackers {
-            if let Some(step) = tracker.step.as_deref().and_then(|id| steps.get(id)) {
+            if let Some(step) = tracker.step.as_deref().and_then(|id| steps.find(id)) {
                 tracker.bounds = Some((step.at_us, step.end_us.unwrap_or(i64::MAX)));
             }
         }
