@@ -69,6 +69,7 @@ pub const CLOCKS: &[Clock] = &[
     client("max.poll.interval.ms", 300_000, CLASSIC, "A member that does not poll for this long leaves."),
     server("group.consumer.heartbeat.interval.ms", 5_000, CONSUMER, "A member's heartbeat; it carries the assignment."),
     server("group.consumer.session.timeout.ms", 45_000, CONSUMER, "A member silent for this long is fenced."),
+    server("group.consumer.assignment.interval.ms", 1_000, CONSUMER, "Since 4.3: assignments are computed no more often."),
     server("leader.imbalance.check.interval.seconds", 300, BALANCE, "Preferred leaders are restored this often."),
     client("socket.timeout.ms", 60_000, PRODUCING, "A silent broker's connection is given up."),
     client("request.timeout.ms", 30_000, PRODUCING, "How long a broker may wait for acks=all."),
@@ -329,7 +330,8 @@ fn of_clients(event: Event, server: impl Fn(&str) -> f64, member: impl Fn(&str) 
         Event::ConsumerChange => {
             let text = "one heartbeat to be told to give up, another to be given";
             let timer = "group.consumer.heartbeat.interval.ms";
-            estimate(0.0, consumer_heartbeat, consumer_heartbeat * 2.0, timer, text)
+            let max_s = consumer_heartbeat * 2.0 + server("group.consumer.assignment.interval.ms");
+            estimate(0.0, consumer_heartbeat, max_s, timer, text)
         }
         _ => {
             let socket = member("socket.timeout.ms");
@@ -407,7 +409,7 @@ mod tests {
         for clock in CLOCKS {
             match clock.side {
                 Side::Client => assert!(librdkafka::property(clock.name).is_some(), "{}", clock.name),
-                // Kafka 4.1 keeps this one out of its public documentation, and it counts all the same.
+                // Kafka keeps this one out of its public documentation, and it counts all the same.
                 Side::Server if clock.name == "unclean.leader.election.interval.ms" => {}
                 Side::Server => assert!(crate::kafka_config::is_broker_setting(clock.name), "{}", clock.name),
             }
