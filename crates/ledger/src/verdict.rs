@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use metricstream_scenario::guarantee::{Failures, Guarantee, GuaranteeKind, derive_under};
 use metricstream_scenario::model::{Profile, Scenario};
 
-use crate::accounting::{Accounting, Anomaly, Judgement};
+use crate::accounting::{Accounting, Anomaly, Inconclusive, Judgement};
 use crate::anomaly::AnomalyKind;
 use crate::claims::{self, Facts};
 use crate::measure::Measured;
@@ -46,7 +46,8 @@ pub fn assemble(
     let claims = claims::answer(&Facts {
         scenario,
         measured: &measured,
-        messages: accounting.map(|_| &messages),
+        // Without an audit the log is not known: nothing that it lacks is lost.
+        messages: accounting.filter(|accounting| !accounting.inconclusive.contains(&Inconclusive::NoAudit)).map(|_| &messages),
         anomalies: &anomalies,
         losses: &losses,
         timeline,

@@ -7,7 +7,7 @@ use metricstream_scenario::model::Controllers;
 use crate::measure::failover::{BrokerChange, BrokerEvent};
 use crate::measure::isr::Committed;
 use crate::measure::normal::Trouble;
-use crate::measure::recovery::in_service_us;
+use crate::measure::recovery::{State, all_full, in_service_us};
 use crate::measure::steps::{Class, StepSeen};
 
 use super::{Facts, Found, name};
@@ -147,15 +147,17 @@ pub(crate) fn isr_full_us(facts: &Facts<'_>, step: &StepSeen) -> Option<i64> {
             shrunk.next().map_or(step.at_us, |row| row.at_us)
         }
     };
-    let full = |rows: &[&Committed]| {
-        rows.iter().all(|row| row.state.replicas.iter().all(|replica| row.state.isr.contains(replica)))
-    };
-    let moments = facts.measured.committed.iter().map(|row| row.at_us).filter(|at_us| *at_us > from_us);
-    let moments: BTreeSet<i64> = std::iter::once(from_us).chain(moments).collect();
-    moments.into_iter().find(|at_us| {
-        let state = facts.state_at(*at_us);
-        !state.is_empty() && full(&state)
-    })
+    let mut state = State::new();
+    let mut rows = facts.measured.committed.iter().peekable();
+    while let Some(row) = rows.next() {
+        state.insert((&row.state.topic, row.state.partition), &row.state);
+        // States of one commit belong together; what came before t0 only makes up the state at t0.
+        let more = rows.peek().is_some_and(|next| next.at_us <= row.at_us.max(from_us));
+        if !more && all_full(&state) {
+            return Some(row.at_us.max(from_us));
+        }
+    }
+    None
 }
 
 /// When all became normal, and what had to end before.

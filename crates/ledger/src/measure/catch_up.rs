@@ -22,6 +22,8 @@ const SECONDS_MAX: usize = 7 * 86_400;
 pub(crate) const HOLD_S: usize = 5;
 /// Fewer seconds make no baseline.
 const BASELINE_S_MIN: usize = 3;
+/// What arrives in this time is no backlog, s.
+const NOISE_S: f64 = 0.25;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
@@ -45,6 +47,19 @@ impl Backlog {
             self.seconds.resize(index + 1, Second::default());
         }
         self.seconds.get_mut(index)
+    }
+
+    /// From when on the group counts as running: it was given something for a while, and worked off what it found.
+    fn warm(&self) -> usize {
+        let first = self.seconds.iter().position(|second| second.advanced > 0).unwrap_or(0);
+        (WARM_UP_US / SECOND_US) as usize + first
+    }
+
+    /// Messages acknowledged per second in these seconds.
+    fn arrival(&self, range: std::ops::Range<usize>) -> f64 {
+        let end = range.end.min(self.seconds.len());
+        let seconds = self.seconds.get(range.start.min(end)..end).unwrap_or_default();
+        seconds.iter().map(|second| second.acked).sum::<u64>() as f64 / seconds.len().max(1) as f64
     }
 
     /// Lag at the end of each second.
@@ -115,15 +130,18 @@ impl Backlogs {
 
     /// Every group's lag, in the order of the scenario.
     pub(crate) fn lags(&self, steps: &Steps) -> Vec<Lag> {
-        let warm = (WARM_UP_US / SECOND_US) as usize;
         let lag = |backlog: &Backlog| {
             let by_second = backlog.lags();
+            let warm = backlog.warm();
             let until = steps.first_fault_us().map_or(by_second.len(), |at_us| (at_us.max(0) / SECOND_US) as usize);
             let mut quiet = by_second.get(warm..until.min(by_second.len())).unwrap_or_default().to_vec();
             quiet.sort_unstable();
             // The nearest rank; of fewer than a hundred seconds it is the largest.
             let rank = (quiet.len() as f64 * 0.99).ceil() as usize;
             let baseline = quiet.get(rank.saturating_sub(1)).copied().filter(|_| quiet.len() >= BASELINE_S_MIN);
+            // What comes in 250 ms is no backlog, as a gap of 250 ms is no outage: few seconds know little of a p99.
+            let noise = (backlog.arrival(warm..until) * NOISE_S) as u64;
+            let baseline = baseline.map(|baseline| baseline.max(noise));
             Lag { by_second, baseline }
         };
         self.groups.iter().map(lag).collect()
@@ -173,9 +191,8 @@ fn row(group: String, backlog: &Backlog, lag: &Lag, (fault, fault_us, healed_us)
         peak_lag.saturating_sub(left) as f64 / (caught - peak_at) as f64
     });
     let capacity = backlog.seconds.iter().map(|second| second.advanced).max().unwrap_or(0) as f64;
-    let warm = (WARM_UP_US / SECOND_US) as usize;
-    let quiet = backlog.seconds.get(warm.min(from)..from).unwrap_or_default();
-    let arrival = quiet.iter().map(|second| second.acked).sum::<u64>() as f64 / quiet.len().max(1) as f64;
+    let warm = backlog.warm();
+    let arrival = backlog.arrival(warm..from);
     let baseline_lag = lag.baseline.map(|lag| lag as f64);
     let piled_up = peak_lag as f64 - baseline_lag.unwrap_or(0.0);
     CatchUp {
@@ -187,6 +204,6 @@ fn row(group: String, backlog: &Backlog, lag: &Lag, (fault, fault_us, healed_us)
         // A second is known at its end; one that held from before the heal took no time.
         duration_s: caught.map(|caught| (seconds((caught as i64 + 1) * SECOND_US - healed_us)).max(0.0)),
         drain_per_s: drained,
-        ideal_s: (!quiet.is_empty() && capacity > arrival).then(|| piled_up.max(0.0) / (capacity - arrival)),
+        ideal_s: (from > warm && capacity > arrival).then(|| piled_up.max(0.0) / (capacity - arrival)),
     }
 }

@@ -10,32 +10,11 @@ use hdrhistogram::Histogram;
 use crate::result::Latency;
 use crate::sample::{DeliverySample, SendEnd, SendSample};
 
-/// What one row of the result is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct RowKey {
-    phase: usize,
-    acks: String,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Response,
-    Service,
-    Delay,
-    EndToEnd,
-}
-
-impl Kind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Response => "response",
-            Self::Service => "service",
-            Self::Delay => "delay",
-            Self::EndToEnd => "end_to_end",
-        }
-    }
-}
+const KINDS: [&str; 4] = ["response", "service", "delay", "end_to_end"];
+const RESPONSE: usize = 0;
+const SERVICE: usize = 1;
+const DELAY: usize = 2;
+const END_TO_END: usize = 3;
 
 /// A histogram in µs that grows as it must, and how many are slower than all of it.
 #[derive(Debug, Clone)]
@@ -85,11 +64,11 @@ impl Times {
         Some((value as i64).min(self.max_us) as f64 / 1_000.0)
     }
 
-    fn row(&self, key: &RowKey, phase: &str) -> Latency {
+    fn row(&self, phase: &str, kind: &str, acks: &str) -> Latency {
         Latency {
             phase: phase.to_owned(),
-            kind: key.kind.as_str().to_owned(),
-            acks: key.acks.clone(),
+            kind: kind.to_owned(),
+            acks: acks.to_owned(),
             p50_ms: self.quantile_ms(0.5),
             p90_ms: self.quantile_ms(0.9),
             p99_ms: self.quantile_ms(0.99),
@@ -101,37 +80,44 @@ impl Times {
     }
 }
 
-/// Every histogram of the run.
+/// Every histogram of the run, by phase and by an index of the acks setting that the caller gives.
 #[derive(Debug, Default)]
 pub struct LatencyBook {
-    rows: BTreeMap<RowKey, Times>,
+    rows: BTreeMap<(usize, usize), [Times; 4]>,
 }
 
 impl LatencyBook {
-    fn times(&mut self, phase: usize, acks: &str, kind: Kind) -> &mut Times {
-        self.rows.entry(RowKey { phase, acks: acks.to_owned(), kind }).or_default()
+    fn times(&mut self, phase: usize, acks: usize) -> &mut [Times; 4] {
+        self.rows.entry((phase, acks)).or_default()
     }
 
     /// A send of a producer with this acks setting, intended in this phase.
-    pub fn send(&mut self, phase: usize, acks: &str, sample: &SendSample) {
-        self.times(phase, acks, Kind::Delay).record(sample.sent_us - sample.intended_us);
+    pub fn send(&mut self, phase: usize, acks: usize, sample: &SendSample) {
+        let times = self.times(phase, acks);
+        times[DELAY].record(sample.sent_us - sample.intended_us);
         if sample.end == SendEnd::Acked {
-            self.times(phase, acks, Kind::Response).record(sample.done_us - sample.intended_us);
-            self.times(phase, acks, Kind::Service).record(sample.done_us - sample.sent_us);
+            times[RESPONSE].record(sample.done_us - sample.intended_us);
+            times[SERVICE].record(sample.done_us - sample.sent_us);
         } else {
-            self.times(phase, acks, Kind::Response).open += 1;
-            self.times(phase, acks, Kind::Service).open += 1;
+            times[RESPONSE].open += 1;
+            times[SERVICE].open += 1;
         }
     }
 
     /// A delivery of a message that was intended in this phase.
-    pub fn delivery(&mut self, phase: usize, acks: &str, sample: &DeliverySample) {
-        self.times(phase, acks, Kind::EndToEnd).record(sample.delivered_us - sample.intended_us);
+    pub fn delivery(&mut self, phase: usize, acks: usize, sample: &DeliverySample) {
+        self.times(phase, acks)[END_TO_END].record(sample.delivered_us - sample.intended_us);
     }
 
-    /// The rows of the result, in the order of phases.
-    pub(crate) fn rows(&self, names: &[String]) -> Vec<Latency> {
-        let name = |phase: usize| names.get(phase).map_or("", String::as_str);
-        self.rows.iter().map(|(key, times)| times.row(key, name(key.phase))).collect()
+    /// The rows of the result, in the order of phases; `acks` names the settings.
+    pub(crate) fn rows(&self, phases: &[String], acks: &[String]) -> Vec<Latency> {
+        let mut rows = Vec::new();
+        for ((phase, setting), kinds) in &self.rows {
+            let phase = phases.get(*phase).map_or("", String::as_str);
+            let acks = acks.get(*setting).map_or("unknown", String::as_str);
+            let used = KINDS.iter().zip(kinds).filter(|(_, times)| times.count() + times.open > 0);
+            rows.extend(used.map(|(kind, times)| times.row(phase, kind, acks)));
+        }
+        rows
     }
 }

@@ -100,9 +100,11 @@ impl Names {
 pub struct Measurements {
     scenario: Scenario,
     names: Names,
-    /// `acks` of each producer, and of each topic: that of its producers if they agree.
-    acks: Vec<String>,
-    topic_acks: Vec<String>,
+    /// The acks settings that there are; of each producer, and of each topic (that of its producers if they agree), the
+    /// index of its own.
+    settings: Vec<String>,
+    acks: Vec<usize>,
+    topic_acks: Vec<usize>,
     now_us: i64,
     released_us: i64,
     held_sends: Vec<SendSample>,
@@ -118,6 +120,10 @@ pub struct Measurements {
     backlogs: catch_up::Backlogs,
     rebalances: rebalance::Rebalances,
     windows: windows::Windows,
+    /// As it was when samples were last released: it costs a walk through the baseline.
+    write_threshold_us: i64,
+    /// Whether any client gave statistics.
+    first_client: bool,
     /// Samples of partitions that the scenario does not have.
     strange: u64,
     last_intended_us: Option<i64>,
@@ -178,6 +184,11 @@ impl Measurements {
             of_topic.dedup();
             if let [one] = of_topic.as_slice() { (*one).to_owned() } else { "mixed".to_owned() }
         });
+        let topic_acks: Vec<String> = topic_acks.collect();
+        let mut settings: Vec<String> = acks.iter().chain(&topic_acks).cloned().collect();
+        settings.sort();
+        settings.dedup();
+        let index = |acks: &str| settings.iter().position(|setting| setting == acks).unwrap_or(usize::MAX);
         let partitions = topics.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect::<BTreeMap<_, _>>();
         let names = Names::new(scenario);
         Self {
@@ -185,8 +196,11 @@ impl Measurements {
             rebalances: rebalance::Rebalances::default(),
             windows: windows::Windows::new(scenario, &names),
             names,
-            topic_acks: topic_acks.collect(),
-            acks,
+            topic_acks: topic_acks.iter().map(|acks| index(acks)).collect(),
+            acks: acks.iter().map(|acks| index(acks)).collect(),
+            settings: settings.clone(),
+            write_threshold_us: gaps::GAP_MIN_US,
+            first_client: false,
             now_us: i64::MIN,
             released_us: i64::MIN,
             held_sends: Vec::new(),
@@ -237,6 +251,7 @@ impl Measurements {
 
     /// A client's periodic statistics.
     pub fn client(&mut self, sample: &ClientSample) {
+        self.first_client = true;
         self.failovers.client(sample);
         self.rates.client(sample);
         self.advance(sample.at_us);
@@ -274,6 +289,7 @@ impl Measurements {
     fn release_sends(&mut self, ripe_us: i64) {
         let mut ripe = take_ripe(&mut self.held_sends, |sample| sample.done_us <= ripe_us);
         ripe.sort_by_key(|sample| (sample.done_us, sample.intended_us));
+        self.write_threshold_us = self.writes.threshold_us();
         for sample in &ripe {
             self.count_send(sample);
         }
@@ -294,10 +310,10 @@ impl Measurements {
 
     fn count_send(&mut self, sample: &SendSample) {
         self.last_intended_us = self.last_intended_us.max(Some(sample.intended_us));
-        let acks = self.acks.get(sample.producer as usize).map_or("unknown", String::as_str);
+        let acks = self.acks.get(sample.producer as usize).copied().unwrap_or(usize::MAX);
         self.latency.send(self.phases.at(sample.intended_us), acks, sample);
         self.rates.send(sample);
-        self.windows.send(sample, self.writes.threshold_us());
+        self.windows.send(sample, self.write_threshold_us);
         // The partition of a keyed message that was never acknowledged is not known.
         if sample.tp.partition < 0 {
             return;
@@ -311,7 +327,8 @@ impl Measurements {
             self.writes.came((ANY, sample.tp), sample.done_us, sample.intended_us, baseline);
             self.failovers.ack(sample.tp, sample.done_us);
             self.backlogs.send(sample);
-        } else {
+        } else if self.settings.get(acks).is_none_or(|acks| acks != "0") {
+            // Without acknowledgements there are no gaps between them.
             self.writes.unanswered((ANY, sample.tp), sample.intended_us);
         }
     }
@@ -321,7 +338,7 @@ impl Measurements {
             self.strange += 1;
             return;
         }
-        let acks = self.topic_acks.get(usize::from(sample.tp.topic)).map_or("unknown", String::as_str);
+        let acks = self.topic_acks.get(usize::from(sample.tp.topic)).copied().unwrap_or(usize::MAX);
         self.latency.delivery(self.phases.at(sample.intended_us), acks, sample);
         self.rates.delivery(sample);
         self.backlogs.delivery(sample);
@@ -360,7 +377,7 @@ impl Measurements {
             load_end_us,
             phases: self.phases.rows(end_us),
             faults: steps.fault_rows(),
-            latency: self.latency.rows(&self.phases.names()),
+            latency: self.latency.rows(&self.phases.names(), &self.settings),
             throughput,
             unavailability,
             failovers: self.failovers.rows(&self.scenario, steps, names),
@@ -433,8 +450,11 @@ impl Measurements {
         if self.cluster.committed().is_empty() {
             not_measured.push("isr, failovers, recovery: no change of a partition was observed".to_owned());
         }
+        if !self.first_client {
+            not_measured.push("failovers.learned_s: no client gave statistics".to_owned());
+        }
         for (producer, acks) in self.scenario.workload.producers.iter().zip(&self.acks) {
-            if acks == "0" {
+            if self.settings.get(*acks).is_some_and(|acks| acks == "0") {
                 let name = &producer.name;
                 not_measured.push(format!("latency, unavailability of {name}: acks=0 has no acknowledgement"));
             }

@@ -358,3 +358,18 @@ fn the_limiting_side_is_told_both_ways() {
     assert_eq!(throughput::limit(true, 1_000, 990, &none), Some("schedule"));
     assert_eq!(throughput::limit(true, 1_000, 900, &none), None);
 }
+
+#[test]
+fn without_acknowledgements_nothing_is_called_an_outage() {
+    let mut scenario = scenario();
+    scenario.workload.producers[0].config.insert("acks".into(), "0".into());
+    let mut measurements = Measurements::new(&scenario);
+    let (mut sends, _) = load(10 * S, (0, 0));
+    sends.iter_mut().for_each(|sample| sample.end = SendEnd::Unknown);
+    feed(&mut measurements, &[], &sends, &[]);
+    let measured = measurements.finish(12 * S);
+    assert_eq!(measured.unavailability, []);
+    assert!(measured.not_measured.iter().any(|line| line.contains("acks=0 has no acknowledgement")));
+    let row = measured.latency.iter().find(|row| row.kind == "response").expect("a row");
+    assert_eq!((row.acks.as_str(), row.count, row.open), ("0", 0, 3_000));
+}

@@ -54,6 +54,7 @@ pub enum Sign {
 
 #[derive(Debug)]
 struct Tracker {
+    measure: Measure,
     step: Option<String>,
     after_us: i64,
     of: Option<Tp>,
@@ -88,6 +89,7 @@ impl Windows {
     pub fn new(scenario: &Scenario, names: &Names) -> Self {
         let of_claims = scenario.claims.iter().filter(|claim| Measure::from_id(&claim.measure).is_some_and(counts_sends));
         let tracker = |claim: &metricstream_scenario::model::Claim| Tracker {
+            measure: Measure::from_id(&claim.measure).unwrap_or(Measure::SuccessRate),
             step: claim.step.clone(),
             after_us: (claim.after_s.unwrap_or(0.0) * 1e6) as i64,
             of: claim.of.as_deref().and_then(|of| partition_named(names, of)),
@@ -154,7 +156,7 @@ impl Tracker {
             let earlier = stats.accepted_us.unwrap_or(i64::MAX);
             stats.accepted_us = Some(earlier.min(sample.done_us));
         }
-        if inside(sample.intended_us) {
+        if self.measure == Measure::ResponseP99 && inside(sample.intended_us) {
             self.responses.record(sample.done_us - sample.intended_us);
         }
         // A message that was on its way at t0 belongs to what the step did.
