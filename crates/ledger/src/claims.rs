@@ -10,9 +10,9 @@ pub(crate) mod load;
 use metricstream_scenario::measures::{Measure, ValueType};
 use metricstream_scenario::model::{Claim, ClaimValue, Scenario};
 
+use crate::measure::Measured;
 use crate::measure::isr::Committed;
 use crate::measure::steps::StepSeen;
-use crate::measure::Measured;
 use crate::reasons;
 use crate::result::{self, AnomalyRow, ClaimRow, Loss, Messages};
 use crate::timeline::{TimelineEvent, What};
@@ -186,7 +186,9 @@ fn find(facts: &Facts<'_>, claim: &Claim, measure: Measure, step: Option<&StepSe
         (Measure::SuccessRate, step) => load::success_rate(facts, claim, step),
         (Measure::WriteUnavailable, step) => load::unavailable(facts, "write", step, of),
         (Measure::ReadUnavailable, step) => load::unavailable(facts, "read", step, of),
-        (Measure::ResponseP99 | Measure::LongestResponse | Measure::LongestWait, _) => load::slow(facts, claim, measure),
+        (Measure::ResponseP99 | Measure::LongestResponse | Measure::LongestWait, _) => {
+            load::slow(facts, claim, measure)
+        }
         (Measure::IsrAfter, step) => cluster::isr_after(facts, step, of),
         (Measure::UncleanElections, _) => Found::Number(cluster::unclean_elections(facts).len() as f64),
         (Measure::FaultsDone, _) => Found::Number(facts.measured.steps.faults().count() as f64),

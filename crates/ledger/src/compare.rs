@@ -270,7 +270,10 @@ mod tests {
         let row = rows.iter().find(|row| row.quantity == "unavailability.write.longest_s").expect("a row");
         assert_eq!((row.runs, row.missing), (3, 0));
         let near = |value: f64, wanted: f64| (value - wanted).abs() < 1e-9;
-        assert!(near(row.mean, 8.81) && near(row.min, 8.61) && near(row.max, 9.01) && near(row.median, 8.81), "{row:?}");
+        assert!(
+            near(row.mean, 8.81) && near(row.min, 8.61) && near(row.max, 9.01) && near(row.median, 8.81),
+            "{row:?}"
+        );
         assert!(row.variation.is_some_and(|variation| near(variation, 0.2 / 8.81)), "{row:?}");
         // What does not vary has no spread; what is 0 has none that could be told.
         let zero = rows.iter().find(|row| row.quantity == "messages.lost").expect("a row");
@@ -286,7 +289,8 @@ mod tests {
             let rows = compare(baseline, now, tolerance).into_iter().filter(|row| row.failed);
             rows.map(|row| row.quantity).filter(|name| name.starts_with("unavailability.")).collect()
         };
-        let all = ["longest_s", "partition_s"].map(|value| ["read", "write"].map(|op| format!("unavailability.{op}.{value}")));
+        let all = ["longest_s", "partition_s"]
+            .map(|value| ["read", "write"].map(|op| format!("unavailability.{op}.{value}")));
         let mut all: Vec<String> = all.into_iter().flatten().collect();
         all.sort();
         // 8.61 s became 9.91 s: 15 % more.

@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use metricstream_scenario::guarantee::{Failures, Guarantee, GuaranteeKind, derive_under};
-use metricstream_scenario::model::{Profile, Scenario};
+use metricstream_scenario::librdkafka::is_true;
+use metricstream_scenario::model::{Producer, Profile, Scenario, Workload};
+use metricstream_scenario::timers::effective_broker_config;
 
 use crate::accounting::{Accounting, Anomaly, Inconclusive, Judgement};
 use crate::anomaly::AnomalyKind;
 use crate::claims::{self, Facts};
+use crate::header::{Exception, Expected, Named};
 use crate::measure::Measured;
 use crate::result::{AnomalyRow, ClaimRow, GuaranteeRow, Loss, Messages, RunResult, SCHEMA, Verdict};
 use crate::timeline::TimelineEvent;
@@ -47,7 +50,9 @@ pub fn assemble(
         scenario,
         measured: &measured,
         // Without an audit the log is not known: nothing that it lacks is lost.
-        messages: accounting.filter(|accounting| !accounting.inconclusive.contains(&Inconclusive::NoAudit)).map(|_| &messages),
+        messages: accounting
+            .filter(|accounting| !accounting.inconclusive.contains(&Inconclusive::NoAudit))
+            .map(|_| &messages),
         anomalies: &anomalies,
         losses: &losses,
         timeline,
@@ -142,7 +147,9 @@ pub fn observed_failures(measured: &Measured) -> Failures {
     let recovered = |node: i32, since_us: i64, by_us: i64| {
         measured.recovery.iter().any(|row| {
             let full_us = row.isr_full_s.map(|full_s| (full_s * 1e6) as i64);
-            row.broker == node && row.restarted_s * 1e6 >= since_us as f64 - 1.0 && full_us.is_some_and(|at_us| at_us <= by_us)
+            row.broker == node
+                && row.restarted_s * 1e6 >= since_us as f64 - 1.0
+                && full_us.is_some_and(|at_us| at_us <= by_us)
         })
     };
     for step in measured.steps.all() {
@@ -163,6 +170,46 @@ pub fn observed_failures(measured: &Measured) -> Failures {
         }
     }
     worst
+}
+
+/// What a history's header says is guaranteed: the configuration's promises, before any fault is counted. `producers` names
+/// the incarnations, so that those with weaker settings are excepted.
+pub fn expected(scenario: &Scenario, producers: &[Named]) -> Expected {
+    let broker = effective_broker_config(&scenario.topology);
+    let of_producer = |producer: &Producer| {
+        let alone = Scenario {
+            workload: Workload { producers: vec![producer.clone()], ..scenario.workload.clone() },
+            ..scenario.clone()
+        };
+        let id = format!("durability-{}", producer.topic);
+        let given = derive_under(&alone, &Failures::default()).into_iter().find(|guarantee| guarantee.id == id);
+        let topic = scenario.topology.topics.iter().find(|topic| topic.name == producer.topic);
+        let max_unclean = topic.map(|topic| u32::from(topic.min_insync_replicas.unsigned_abs()).saturating_sub(1));
+        let (durable, why) = given.map_or_else(Default::default, |given| (given.applies, given.why));
+        (durable, max_unclean, why)
+    };
+    let mut all = scenario.workload.producers.iter().map(|producer| (producer, of_producer(producer)));
+    let Some((_, first)) = all.next() else { return Expected::default() };
+    let mut exceptions = Vec::new();
+    for (producer, (durable, max_unclean, why)) in all.filter(|(_, other)| (other.0, other.1) != (first.0, first.1)) {
+        for named in producers.iter().filter(|named| named.name == producer.name) {
+            let (topic, incarnation) = (Some(producer.topic.clone()), Some(named.incarnation));
+            exceptions.push(Exception { topic, incarnation, durable, max_unclean, why: why.clone() });
+        }
+    }
+    let unclean = "unclean.leader.election.enable";
+    let may = |config: &BTreeMap<String, String>| config.get(unclean).map(|value| is_true(value));
+    let cluster_may = may(&broker).unwrap_or(false);
+    Expected {
+        durable: first.0,
+        committed_durable: Some(
+            !scenario.topology.topics.iter().any(|topic| may(&topic.config).unwrap_or(cluster_may)),
+        ),
+        offsets_durable: Some(!cluster_may),
+        max_unclean: first.1,
+        why: first.2,
+        exceptions,
+    }
 }
 
 /// Whether each guarantee held.
@@ -333,14 +380,22 @@ mod tests {
     fn strictly_a_claim_fails_the_run_and_is_named() {
         let result = run(Some(&accounting(Vec::new())), Meta { strict: true, ..Meta::default() });
         assert_eq!(result.verdict, Verdict::Fail);
-        assert!(result.reasons[0].starts_with("claim quick did not hold: <= 3 expected; metrics-1 → 3"), "{:?}", result.reasons);
+        assert!(
+            result.reasons[0].starts_with("claim quick did not hold: <= 3 expected; metrics-1 → 3"),
+            "{:?}",
+            result.reasons
+        );
     }
 
     #[test]
     fn a_violation_fails_and_a_predicted_loss_does_not() {
         let violated = run(Some(&accounting(vec![lost(Judgement::Violation)])), Meta::default());
         assert_eq!((violated.verdict, durability(&violated).held), (Verdict::Fail, Some(false)));
-        assert!(violated.reasons[0].contains("durability-metrics violated: 12 lost: offsets 5–16"), "{:?}", violated.reasons);
+        assert!(
+            violated.reasons[0].contains("durability-metrics violated: 12 lost: offsets 5–16"),
+            "{:?}",
+            violated.reasons
+        );
         let predicted = run(Some(&accounting(vec![lost(Judgement::Expected)])), Meta::default());
         assert_eq!(predicted.verdict, Verdict::Pass);
     }
@@ -352,7 +407,10 @@ mod tests {
         assert!(result.not_measured.iter().any(|line| line.contains("nothing was audited")));
         let meta = Meta { inconclusive: vec!["interrupted".into()], ..Meta::default() };
         let result = run(Some(&accounting(Vec::new())), meta);
-        assert_eq!((result.verdict, result.reasons.as_slice()), (Verdict::Inconclusive, ["interrupted".to_owned()].as_slice()));
+        assert_eq!(
+            (result.verdict, result.reasons.as_slice()),
+            (Verdict::Inconclusive, ["interrupted".to_owned()].as_slice())
+        );
     }
 
     #[test]
@@ -369,6 +427,26 @@ mod tests {
         events.sort_by_key(|event| event.at_us);
         let two = observed_failures(&measured(&events, (0, 0)));
         assert_eq!((two.in_one_window, two.steps), (2, vec!["kill-2".to_owned(), "kill-3".to_owned()]));
+    }
+
+    #[test]
+    fn the_header_says_what_the_configuration_promises_and_to_whom() {
+        let mut scenario = scenario();
+        let weak = Producer { name: "weak".into(), ..scenario.workload.producers[0].clone() };
+        scenario.workload.producers.push(weak);
+        scenario.workload.producers[1].config.insert("acks".into(), "1".into());
+        scenario.workload.producers[1].config.insert("enable.idempotence".into(), "false".into());
+        let named = [("p", 1), ("weak", 2)].map(|(name, incarnation)| Named { incarnation, name: name.into() });
+        let found = expected(&scenario, &named);
+        assert_eq!((found.durable, found.max_unclean, found.committed_durable), (true, Some(1), Some(true)));
+        assert_eq!(found.exceptions.len(), 1);
+        assert_eq!((found.exceptions[0].incarnation, found.exceptions[0].durable), (Some(2), false));
+        assert!(found.exceptions[0].why.contains("acks=1"), "{}", found.exceptions[0].why);
+        scenario.topology.topics[0].config.insert("unclean.leader.election.enable".into(), "true".into());
+        let found = expected(&scenario, &named);
+        assert_eq!((found.durable, found.committed_durable, found.offsets_durable), (false, Some(false), Some(true)));
+        // Both are weak now, and for nobody is it otherwise.
+        assert_eq!(found.exceptions, []);
     }
 
     #[test]
@@ -407,7 +485,10 @@ mod tests {
             if name == "versions" || name == "config" {
                 continue;
             }
-            assert!(value.as_array().is_none_or(|rows| !rows.is_empty()) || name == "not_measured", "{name} has no row to look at");
+            assert!(
+                value.as_array().is_none_or(|rows| !rows.is_empty()) || name == "not_measured",
+                "{name} has no row to look at"
+            );
             for row in rows {
                 explained(document, name, &row);
             }
@@ -416,7 +497,8 @@ mod tests {
 
     fn explained(document: &str, of: &str, value: &serde_json::Value) {
         let Some(fields) = value.as_object() else { return };
-        let section = document.split("\n## ").find(|section| section.starts_with(&format!("`{of}`"))).unwrap_or_default();
+        let section =
+            document.split("\n## ").find(|section| section.starts_with(&format!("`{of}`"))).unwrap_or_default();
         for (name, value) in fields {
             assert!(section.contains(&format!("`{name}`")), "{of}.{name} is not in its section of docs/result.md");
             for row in value.as_array().into_iter().flatten().filter_map(serde_json::Value::as_object) {

@@ -126,9 +126,11 @@ pub(crate) fn service_us(facts: &Facts<'_>, step: &StepSeen) -> Option<i64> {
 pub(crate) fn caught_up_us(facts: &Facts<'_>, step: &StepSeen) -> Option<i64> {
     let mut last_us = step.at_us;
     for node in brokers_hit(step) {
-        let row = facts.measured.recovery.iter().find(|row| {
-            row.broker == node && ((row.restarted_s * 1e6).round() as i64 - step.at_us).abs() <= 1
-        })?;
+        let row = facts
+            .measured
+            .recovery
+            .iter()
+            .find(|row| row.broker == node && ((row.restarted_s * 1e6).round() as i64 - step.at_us).abs() <= 1)?;
         last_us = last_us.max((row.caught_up_s? * 1e6).round() as i64);
     }
     Some(last_us)

@@ -54,7 +54,10 @@ pub(crate) fn longest_gap<'a>(facts: &Facts<'a>, step: &StepSeen, of: Option<&st
     let of_step = facts.measured.group_gaps.iter().filter(|row| {
         group.is_none_or(|group| row.group == group) && row.gap.to_us > step.at_us && row.gap.from_us < end_us
     });
-    of_step.map(|row| (row, since_us(step, row.gap.from_us))).rev().max_by_key(|(row, since_us)| row.gap.to_us - since_us)
+    of_step
+        .map(|row| (row, since_us(step, row.gap.from_us)))
+        .rev()
+        .max_by_key(|(row, since_us)| row.gap.to_us - since_us)
 }
 
 pub(super) fn pause(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>) -> Found {
@@ -74,9 +77,12 @@ pub(super) fn unmoved_share(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>
 pub(crate) fn looked_at_us(facts: &Facts<'_>, step: &StepSeen, group: &str, after_us: Option<i64>) -> i64 {
     let mut end_us = facts.end_us(step);
     // A member that leaves gives up its partitions before it is gone: the window ends when it begins to.
-    let next = facts.measured.steps.all().iter().find(|next| {
-        next.at_us == end_us && matches!(&next.class, Class::Member { group: of, .. } if of == group)
-    });
+    let next = facts
+        .measured
+        .steps
+        .all()
+        .iter()
+        .find(|next| next.at_us == end_us && matches!(&next.class, Class::Member { group: of, .. } if of == group));
     let began = next.and_then(|next| facts.measured.rebalances.iter().find(|row| row.step.as_ref() == Some(&next.id)));
     if let Some(row) = began.filter(|row| row.group == group) {
         end_us = end_us.min((row.at_s * 1e6).round() as i64);

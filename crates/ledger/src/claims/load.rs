@@ -20,12 +20,7 @@ pub(super) fn count(facts: &Facts<'_>, of: impl Fn(&Messages) -> u64) -> Found {
 }
 
 /// Of one group, or of all.
-pub(super) fn of_group(
-    facts: &Facts<'_>,
-    group: Option<&str>,
-    kind: &str,
-    all: impl Fn(&Messages) -> u64,
-) -> Found {
+pub(super) fn of_group(facts: &Facts<'_>, group: Option<&str>, kind: &str, all: impl Fn(&Messages) -> u64) -> Found {
     let (Some(group), Some(_)) = (group, facts.messages) else { return count(facts, all) };
     let rows = facts.anomalies.iter().filter(|row| row.kind.starts_with(kind) && row.group.as_deref() == Some(group));
     Found::Number(rows.map(|row| row.count).sum::<u64>() as f64)

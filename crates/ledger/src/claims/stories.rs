@@ -159,15 +159,17 @@ fn another_session_timeout_is_another_measurement_and_another_reason() {
     ];
     let claims = || vec![claim("new_leaders_s", "kill-2", "", None, "<=", number(3.0))];
     let story = || Story::new(events.clone(), (10 * S, 13 * S));
-    let short = story()
-        .set("broker.session.timeout.ms", "3000")
-        .set("broker.heartbeat.interval.ms", "500")
-        .answer(claims());
+    let short =
+        story().set("broker.session.timeout.ms", "3000").set("broker.heartbeat.interval.ms", "500").answer(claims());
     assert_eq!(short[0].held, Some(true));
     assert!(short[0].reason.contains("broker.session.timeout.ms = 3000"), "{}", short[0].reason);
     // With the default no timer explains 2.8 s, and that is said.
     let default = story().answer(claims());
-    assert!(default[0].reason.contains("no timer fits 2.8 s: broker.session.timeout.ms = 9000"), "{}", default[0].reason);
+    assert!(
+        default[0].reason.contains("no timer fits 2.8 s: broker.session.timeout.ms = 9000"),
+        "{}",
+        default[0].reason
+    );
 }
 
 #[test]
@@ -183,7 +185,11 @@ fn a_controlled_shutdown_needs_no_timer() {
         claim("new_leaders_s", "stop-2", "", None, "<=", number(1.0)),
         claim("isr_during", "stop-2", "metrics-0", None, "==", text("[1,3]")),
     ]);
-    assert!(rows.iter().all(|row| row.held == Some(true) && row.reason.contains("no timer decides")), "{}", table(&rows));
+    assert!(
+        rows.iter().all(|row| row.held == Some(true) && row.reason.contains("no timer decides")),
+        "{}",
+        table(&rows)
+    );
 }
 
 #[test]
@@ -234,8 +240,16 @@ fn an_isr_below_its_minimum_refuses_writes_until_it_has_grown() {
         claim("writes_accepted", "kill-3", "metrics-0", None, "==", ClaimValue::Bool(true)),
         claim("leaders_distinct", "kill-3", "", Some(9.0), "==", number(1.0)),
     ]);
-    assert!(rows[0].reason.contains("the ISR [1] was below min.insync.replicas = 2 until 26.0 s"), "{}", rows[0].reason);
-    assert!(rows[1].reason.contains("the ISR [1] of metrics-0 was below min.insync.replicas = 2"), "{}", rows[1].reason);
+    assert!(
+        rows[0].reason.contains("the ISR [1] was below min.insync.replicas = 2 until 26.0 s"),
+        "{}",
+        rows[0].reason
+    );
+    assert!(
+        rows[1].reason.contains("the ISR [1] of metrics-0 was below min.insync.replicas = 2"),
+        "{}",
+        rows[1].reason
+    );
     assert_eq!((rows[1].held, rows[2].held), (Some(false), Some(true)));
 }
 

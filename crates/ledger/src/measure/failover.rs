@@ -193,12 +193,14 @@ impl Failovers {
         let mut rows: Vec<Failover> = Vec::with_capacity(self.elections.len());
         for (index, election) in self.elections.iter().enumerate() {
             let elected_us = election.at_us + election.error_us;
-            let next_us = self.elections[index + 1..].iter().find(|e| e.tp == election.tp).map_or(i64::MAX, |e| e.at_us);
+            let next_us =
+                self.elections[index + 1..].iter().find(|e| e.tp == election.tp).map_or(i64::MAX, |e| e.at_us);
             // A fault explains an election only while the broker was down: otherwise it is a preferred election.
             let fault = steps.preceding_on(election.from, elected_us).filter(|fault| {
                 // A restart before the session ended has its old leaderships taken away at its registration.
                 steps.back_us(fault, election.from).is_none_or(|back| {
-                    elected_us < back || self.last_change(election.from, back, elected_us) == Some(BrokerChange::Registered)
+                    elected_us < back
+                        || self.last_change(election.from, back, elected_us) == Some(BrokerChange::Registered)
                 })
             });
             let fenced_us = fault.and_then(|fault| {
@@ -215,9 +217,9 @@ impl Failovers {
                     && learned.leader == election.to
                     && (election.at_us - election.error_us..next_us).contains(&learned.at_us)
             });
-            let bound = fault.and_then(|fault| bound_of(fault, scenario)).map(|event| {
-                timers::predict(event, &broker_config, &BTreeMap::new())
-            });
+            let bound = fault
+                .and_then(|fault| bound_of(fault, scenario))
+                .map(|event| timers::predict(event, &broker_config, &BTreeMap::new()));
             rows.push(Failover {
                 topic: names.topic(election.tp.topic),
                 partition: election.tp.partition,

@@ -132,7 +132,8 @@ impl Gaps {
         series.waiting_us = None;
         // The schedule itself may have paused: then the gap begins with the first message that was wanted.
         let from_us = if wanted_us.saturating_sub(last_us) > GAP_MIN_US { wanted_us.min(at_us) } else { last_us };
-        if baseline && from_us >= WARM_UP_US
+        if baseline
+            && from_us >= WARM_UP_US
             && let Some(histogram) = &mut self.baseline
         {
             histogram.saturating_record((at_us - from_us).max(1) as u64);

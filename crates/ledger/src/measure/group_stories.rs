@@ -22,7 +22,11 @@ fn table(measured: &Measured) -> String {
     let mut table = String::new();
     for row in &measured.rebalances {
         let step = row.step.as_deref().unwrap_or("-");
-        let _ = writeln!(table, "{} [{step}] at {} took {:?} noticed {:?} unmoved paused {:?}", row.trigger, row.at_s, row.duration_s, row.detection_s, row.unmoved_paused_share);
+        let _ = writeln!(
+            table,
+            "{} [{step}] at {} took {:?} noticed {:?} unmoved paused {:?}",
+            row.trigger, row.at_s, row.duration_s, row.detection_s, row.unmoved_paused_share
+        );
         for member in &row.members {
             let _ = writeln!(table, "  {}: {} → {}", member.id, member.before.join(" "), member.after.join(" "));
         }
@@ -115,7 +119,10 @@ fn cooperative_members_move_what_moves_and_nothing_else_pauses() {
     });
     let measured = told(&events, &deliveries);
     let row = &measured.rebalances[1];
-    assert_eq!((row.trigger.as_str(), row.duration_s, row.unmoved_paused_share), ("member-join B", Some(2.1), Some(0.0)));
+    assert_eq!(
+        (row.trigger.as_str(), row.duration_s, row.unmoved_paused_share),
+        ("member-join B", Some(2.1), Some(0.0))
+    );
     let pauses: Vec<_> = row.pauses.iter().map(|pause| (pause.moved, pause.pause_s)).collect();
     assert_eq!(pauses, [(false, Some(0.0)), (true, Some(0.393)), (false, Some(0.0))]);
 }
@@ -167,10 +174,7 @@ fn a_stalled_member_loses_what_it_has_and_gets_it_back_unasked() {
     events.sort_by_key(|event| event.at_us);
     let measured = told(&events, &[]);
     let rows: Vec<_> = measured.rebalances.iter().map(|row| (row.trigger.as_str(), row.at_s, row.duration_s)).collect();
-    assert_eq!(
-        rows[1..],
-        [("member-stall B", 10.0, Some(6.01)), ("member-stall B ended", 22.0, Some(1.01))]
-    );
+    assert_eq!(rows[1..], [("member-stall B", 10.0, Some(6.01)), ("member-stall B ended", 22.0, Some(1.01))]);
     assert!(measured.rebalances[1].pauses.iter().all(|pause| pause.pause_s.is_none()), "nothing was delivered");
 }
 
@@ -215,7 +219,12 @@ fn a_backlog_is_worked_off_after_the_heal() {
         sample.delivered_us = 16 * S + (sample.intended_us - 10 * S) / 5 + 3 * MS;
     }
     let mut measurements = Measurements::new(&scenario());
-    feed(&mut measurements, &[fault(10 * S, "pause-1", "pause", &[1]), healed(16 * S, "pause-1", "resume-1", &[1])], &sends, &deliveries);
+    feed(
+        &mut measurements,
+        &[fault(10 * S, "pause-1", "pause", &[1]), healed(16 * S, "pause-1", "resume-1", &[1])],
+        &sends,
+        &deliveries,
+    );
     let measured = measurements.finish(30 * S);
     let row = &measured.catch_up[0];
     assert_eq!((row.group.as_str(), row.fault.as_str(), row.peak_lag), ("group-1", "pause-1", 1_800));

@@ -70,12 +70,7 @@ impl Cluster {
             _ => {}
         }
         self.latest.insert(key, self.rows.len());
-        let row = Committed {
-            at_us: event.at_us,
-            error_us: event.error_us,
-            clock: event.clock,
-            state: state.clone(),
-        };
+        let row = Committed { at_us: event.at_us, error_us: event.error_us, clock: event.clock, state: state.clone() };
         self.rows.push(row.clone());
         Some(Change { before, now: row })
     }

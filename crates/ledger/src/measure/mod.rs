@@ -179,7 +179,8 @@ impl Measurements {
         let acks: Vec<String> = producers.iter().map(|producer| acks_of(&scenario.producer_config(producer))).collect();
         let topics = &scenario.topology.topics;
         let topic_acks = topics.iter().map(|topic| {
-            let mut of_topic: Vec<&str> = producers.iter().zip(&acks).filter(|(p, _)| p.topic == topic.name).map(|(_, a)| a.as_str()).collect();
+            let mut of_topic: Vec<&str> =
+                producers.iter().zip(&acks).filter(|(p, _)| p.topic == topic.name).map(|(_, a)| a.as_str()).collect();
             of_topic.sort_unstable();
             of_topic.dedup();
             if let [one] = of_topic.as_slice() { (*one).to_owned() } else { "mixed".to_owned() }
@@ -365,8 +366,7 @@ impl Measurements {
         let windows = |(op, gaps, ends)| unavailability::windows(op, gaps, steps, names, ends);
         let unavailability = ends.into_iter().flat_map(windows).collect();
         let read_threshold_us = self.reads.threshold_us();
-        let (rebalances, ownership) =
-            self.rebalances.finish(&self.scenario, names, steps, read_threshold_us, end_us);
+        let (rebalances, ownership) = self.rebalances.finish(&self.scenario, names, steps, read_threshold_us, end_us);
         let catch_up =
             self.backlogs.rows(steps, |index| names.group(u16::try_from(index).unwrap_or(ANY)), &mut not_measured);
         let first_learned_us = |from_us| self.failovers.first_learned_us(from_us);

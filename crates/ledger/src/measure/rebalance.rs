@@ -320,7 +320,11 @@ impl<'a> Story<'a> {
             let Entry::Change { member, change, step } = entry else { continue };
             let known = || {
                 let of_member = format!("{}/{member}", group.name);
-                steps.all().iter().find(|step| step.at_us == *at_us && step.target == of_member).map(|step| step.id.clone())
+                steps
+                    .all()
+                    .iter()
+                    .find(|step| step.at_us == *at_us && step.target == of_member)
+                    .map(|step| step.id.clone())
             };
             let at_us = if change.contains("leave") { leaving_since(entries, member, *at_us) } else { *at_us };
             triggers.push(Trigger {
@@ -407,7 +411,8 @@ impl<'a> Story<'a> {
             let back = self.back.take();
             if spread && (was != self.live || back.is_some()) {
                 // Whole and spread already, and yet it changes: another rebalance, which nobody here set off.
-                let trigger = back.map_or_else(|| "unknown".to_owned(), |member| format!("member-stall {member} ended"));
+                let trigger =
+                    back.map_or_else(|| "unknown".to_owned(), |member| format!("member-stall {member} ended"));
                 let next = Episode {
                     trigger,
                     step: None,
@@ -507,10 +512,11 @@ fn is_notice(entry: &Entry, trigger: &Trigger) -> bool {
 
 /// A member that leaves gives its partitions up before it is gone: since when.
 fn leaving_since(entries: &[(i64, &Entry)], leaver: &str, gone_us: i64) -> i64 {
-    let last_word = entries.iter().rev().filter(|(at_us, _)| *at_us <= gone_us).find_map(|(at_us, entry)| match entry {
-        Entry::Owns { member, partitions, .. } if member == leaver => Some((*at_us, partitions.is_empty())),
-        _ => None,
-    });
+    let last_word =
+        entries.iter().rev().filter(|(at_us, _)| *at_us <= gone_us).find_map(|(at_us, entry)| match entry {
+            Entry::Owns { member, partitions, .. } if member == leaver => Some((*at_us, partitions.is_empty())),
+            _ => None,
+        });
     match last_word {
         Some((at_us, true)) if gone_us - at_us < LEAVING_US => at_us,
         _ => gone_us,

@@ -61,7 +61,8 @@ pub(crate) fn in_every_isr(state: &State<'_>, broker: i32) -> bool {
 /// it back in, an ISR may still name its former one. A resumed broker that was never fenced has one life only.
 pub(crate) fn in_service_us(brokers: &[BrokerEvent], broker: i32, kind: &str, at_us: i64) -> Option<i64> {
     let of_broker = || brokers.iter().filter(|event| event.broker == broker);
-    let unfenced = of_broker().find(|event| event.change == BrokerChange::Unfenced && event.at_us + event.error_us >= at_us);
+    let unfenced =
+        of_broker().find(|event| event.change == BrokerChange::Unfenced && event.at_us + event.error_us >= at_us);
     let was_fenced = || {
         let earlier = |event: &&BrokerEvent| event.at_us <= at_us && event.change != BrokerChange::Registered;
         of_broker().rfind(earlier).is_some_and(|event| event.change != BrokerChange::Unfenced)
@@ -84,7 +85,9 @@ pub(crate) fn rows(cluster: &Cluster, brokers: &[BrokerEvent], steps: &Steps, en
             let until_us = hit_again.map(|fault| fault.at_us).min().unwrap_or(end_us);
             let service_us = in_service_us(brokers, broker, &step.kind, step.at_us).filter(|at_us| *at_us <= until_us);
             let unfenced = brokers.iter().find(|event| {
-                event.broker == broker && event.change == BrokerChange::Unfenced && event.at_us + event.error_us >= step.at_us
+                event.broker == broker
+                    && event.change == BrokerChange::Unfenced
+                    && event.at_us + event.error_us >= step.at_us
             });
             let when = |until_us, holds: &dyn Fn(&State<'_>) -> bool| {
                 service_us.and_then(|from_us| first_when(cluster, from_us, until_us, holds)).map(seconds)

@@ -241,9 +241,7 @@ impl Steps {
 
     /// The latest fault that hit `node`, at or before `at_us`.
     pub fn preceding_on(&self, node: i32, at_us: i64) -> Option<&StepSeen> {
-        self.faults()
-            .filter(|step| step.at_us <= at_us && step.nodes.contains(&node))
-            .max_by_key(|step| step.at_us)
+        self.faults().filter(|step| step.at_us <= at_us && step.nodes.contains(&node)).max_by_key(|step| step.at_us)
     }
 
     /// Whether a fault keeps `node` from working at `at_us`.

@@ -158,7 +158,13 @@ impl Rates {
             let seconds = range.and_then(|range| self.seconds.get(range)).unwrap_or_default();
             if seconds.is_empty() {
                 not_measured.push(format!("throughput of `{phase}`: the phase holds no whole second under load"));
-                rows.push(Throughput { phase, acked_per_s: None, delivered_per_s: None, mb_per_s: None, limited_by: None });
+                rows.push(Throughput {
+                    phase,
+                    acked_per_s: None,
+                    delivered_per_s: None,
+                    mb_per_s: None,
+                    limited_by: None,
+                });
                 continue;
             }
             let (mut sum, mut clients) = (Second::default(), Clients::default());

@@ -34,7 +34,9 @@ pub(crate) fn windows(op: &str, gaps: &Gaps, steps: &Steps, names: &Names, ends:
         rows.extend(gaps.outages(*key).map(|gap| row(gap, false)));
         rows.extend(ends.open(gaps, *key).map(|gap| row(gap, true)));
     }
-    rows.sort_by(|a, b| a.from_s.total_cmp(&b.from_s).then_with(|| (&a.topic, a.partition).cmp(&(&b.topic, b.partition))));
+    rows.sort_by(|a, b| {
+        a.from_s.total_cmp(&b.from_s).then_with(|| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)))
+    });
     rows
 }
 

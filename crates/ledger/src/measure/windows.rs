@@ -10,9 +10,9 @@ use metricstream_scenario::model::Scenario;
 use crate::history::Tp;
 use crate::sample::{SendEnd, SendSample};
 
+use super::Names;
 use super::latency::Times;
 use super::steps::Steps;
-use super::Names;
 
 /// What was counted for one claim.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -87,7 +87,8 @@ fn counts_sends(measure: Measure) -> bool {
 impl Windows {
     /// For the claims of this scenario.
     pub fn new(scenario: &Scenario, names: &Names) -> Self {
-        let of_claims = scenario.claims.iter().filter(|claim| Measure::from_id(&claim.measure).is_some_and(counts_sends));
+        let of_claims =
+            scenario.claims.iter().filter(|claim| Measure::from_id(&claim.measure).is_some_and(counts_sends));
         let tracker = |claim: &metricstream_scenario::model::Claim| Tracker {
             measure: Measure::from_id(&claim.measure).unwrap_or(Measure::SuccessRate),
             step: claim.step.clone(),

@@ -54,7 +54,10 @@ fn not_fenced(facts: &Facts<'_>, step: &StepSeen, node: i32) -> String {
         ),
         None if !has_quorum(facts, step) => {
             let voters = fewest_voters(facts, step, None);
-            format!("broker {node} was never fenced: {} of {} voters up, no controller can commit it", voters.up, voters.of)
+            format!(
+                "broker {node} was never fenced: {} of {} voters up, no controller can commit it",
+                voters.up, voters.of
+            )
         }
         None => format!("broker {node} was not fenced by {}, though {session}", at(facts.measured.end_us)),
     }
@@ -84,14 +87,17 @@ pub(super) fn new_leaders(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>) 
     if led.is_empty() {
         return format!("{} led nothing of it", nodes_text(&step.nodes));
     }
-    let with_none: Vec<&Committed> = led.iter().copied().filter(|row| next_leader(facts, step, row).is_none()).collect();
+    let with_none: Vec<&Committed> =
+        led.iter().copied().filter(|row| next_leader(facts, step, row).is_none()).collect();
     if let Some(row) = with_none.first() {
         return no_leader(facts, step, row);
     }
     let last = led.iter().filter_map(|row| Some((next_leader(facts, step, row)?, row.state.leader)));
     let Some((row, old)) = last.max_by_key(|(row, _)| row.at_us) else { return String::new() };
-    let to: Vec<String> =
-        led.iter().filter_map(|row| Some(format!("{} → {}", name(row), next_leader(facts, step, row)?.state.leader))).collect();
+    let to: Vec<String> = led
+        .iter()
+        .filter_map(|row| Some(format!("{} → {}", name(row), next_leader(facts, step, row)?.state.leader)))
+        .collect();
     let why = match taken_out(facts, step, old) {
         Some(event) if (row.at_us - event.at_us).abs() <= TOGETHER_US || event.change == BrokerChange::ShuttingDown => {
             timers::taken_out_why(facts, step, old).unwrap_or_default()
@@ -123,15 +129,16 @@ fn no_leader(facts: &Facts<'_>, step: &StepSeen, row: &Committed) -> String {
             isr_text(&last.state.isr)
         );
     }
-    brokers_hit(step).next().map_or_else(
-        || format!("{partition} got no other leader"),
-        |node| not_fenced(facts, step, node),
-    )
+    brokers_hit(step)
+        .next()
+        .map_or_else(|| format!("{partition} got no other leader"), |node| not_fenced(facts, step, node))
 }
 
 pub(super) fn isr_before(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>) -> String {
     let row = facts.state_at(step.at_us - 1).into_iter().find(|row| Some(name(row).as_str()) == of);
-    row.map_or_else(String::new, |row| format!("committed at {}, partition epoch {}", at(row.at_us), row.state.partition_epoch))
+    row.map_or_else(String::new, |row| {
+        format!("committed at {}, partition epoch {}", at(row.at_us), row.state.partition_epoch)
+    })
 }
 
 /// Why the ISR shrank, or did not.
@@ -165,7 +172,8 @@ fn still_in(facts: &Facts<'_>, step: &StepSeen, node: i32) -> String {
 /// Why a replica left the ISR at that time.
 fn why_it_left(facts: &Facts<'_>, step: &StepSeen, gone: i32, at_us: i64) -> String {
     let near = |change: BrokerChange| {
-        let mut of_broker = facts.measured.brokers.iter().filter(|event| event.broker == gone && event.change == change);
+        let mut of_broker =
+            facts.measured.brokers.iter().filter(|event| event.broker == gone && event.change == change);
         of_broker.any(|event| (event.at_us - at_us).abs() <= TOGETHER_US)
     };
     let fault = if step.nodes.contains(&gone) { Some(step) } else { facts.measured.steps.preceding_on(gone, at_us) };
@@ -190,12 +198,21 @@ pub(super) fn isr_after(facts: &Facts<'_>, step: Option<&StepSeen>, of: Option<&
     let end_us = step.map_or(facts.measured.end_us, |step| facts.end_us(step));
     let row = facts.state_at(end_us - 1).into_iter().find(|row| Some(name(row).as_str()) == of);
     let Some(row) = row else { return String::new() };
-    let missing: Vec<String> =
-        row.state.replicas.iter().filter(|replica| !row.state.isr.contains(replica)).map(|node| format!("broker {node}")).collect();
+    let missing: Vec<String> = row
+        .state
+        .replicas
+        .iter()
+        .filter(|replica| !row.state.isr.contains(replica))
+        .map(|node| format!("broker {node}"))
+        .collect();
     if missing.is_empty() {
         return format!("full since {}; a replica that comes back is added at the end", at(row.at_us));
     }
-    let down = row.state.replicas.iter().any(|node| !row.state.isr.contains(node) && facts.measured.steps.is_down(*node, end_us));
+    let down = row
+        .state
+        .replicas
+        .iter()
+        .any(|node| !row.state.isr.contains(node) && facts.measured.steps.is_down(*node, end_us));
     format!("{} missing since {}{}", few(&missing), at(row.at_us), if down { ": still down" } else { "" })
 }
 
@@ -267,8 +284,10 @@ pub(super) fn unclean(facts: &Facts<'_>) -> String {
     if elections.is_empty() {
         return "every leader was elected from the ISR, or was eligible".to_owned();
     }
-    let each: Vec<String> =
-        elections.iter().map(|(partition, leader, at_us)| format!("{partition} → {leader} at {}", at(*at_us))).collect();
+    let each: Vec<String> = elections
+        .iter()
+        .map(|(partition, leader, at_us)| format!("{partition} → {leader} at {}", at(*at_us)))
+        .collect();
     format!("{}: unclean.leader.election.enable or the last known leader", few(&each))
 }
 
@@ -305,5 +324,11 @@ pub(super) fn controller(facts: &Facts<'_>, step: &StepSeen) -> String {
 
 pub(super) fn quorum(facts: &Facts<'_>, step: &StepSeen, after_us: Option<i64>) -> String {
     let voters = fewest_voters(facts, step, after_us);
-    format!("at worst {} of {} voters up (at {}); a majority is {}", voters.up, voters.of, at(voters.at_us), voters.of / 2 + 1)
+    format!(
+        "at worst {} of {} voters up (at {}); a majority is {}",
+        voters.up,
+        voters.of,
+        at(voters.at_us),
+        voters.of / 2 + 1
+    )
 }

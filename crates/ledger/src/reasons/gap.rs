@@ -33,7 +33,12 @@ pub(super) fn unavailable(facts: &Facts<'_>, op: &str, step: Option<&StepSeen>, 
     let gap = Gap { from_us: us(row.from_s), to_us: us(row.from_s + row.duration_s) };
     let partition = format!("{}-{}", row.topic, row.partition);
     let open = if row.open { ", and did not go on" } else { "" };
-    format!("{partition} stood still from {} to {}{open}; {}", at(gap.from_us), at(gap.to_us), why(facts, &partition, gap, op))
+    format!(
+        "{partition} stood still from {} to {}{open}; {}",
+        at(gap.from_us),
+        at(gap.to_us),
+        why(facts, &partition, gap, op)
+    )
 }
 
 /// What ended a gap of a partition.
@@ -60,9 +65,10 @@ fn client_wait(facts: &Facts<'_>, length_s: f64, op: &str) -> String {
     let workload = &facts.scenario.workload;
     let timer = if op == "write" {
         let names = ["socket.timeout.ms", "request.timeout.ms", "message.timeout.ms", "reconnect.backoff.max.ms"];
-        workload.producers.iter().find_map(|producer| {
-            timers::client_timer(&facts.scenario.producer_config(producer), length_s, &names)
-        })
+        workload
+            .producers
+            .iter()
+            .find_map(|producer| timers::client_timer(&facts.scenario.producer_config(producer), length_s, &names))
     } else {
         let names = ["socket.timeout.ms", "session.timeout.ms", "max.poll.interval.ms", "reconnect.backoff.max.ms"];
         workload
@@ -85,10 +91,9 @@ fn no_relief(facts: &Facts<'_>, gap: Gap, fault: Option<&StepSeen>, op: &str) ->
             fault.id,
             if waited.is_empty() { ", and no timer of theirs fits".to_owned() } else { waited }
         ),
-        None => format!(
-            "no fault came before{}",
-            if waited.is_empty() { ", and no timer fits".to_owned() } else { waited }
-        ),
+        None => {
+            format!("no fault came before{}", if waited.is_empty() { ", and no timer fits".to_owned() } else { waited })
+        }
     }
 }
 

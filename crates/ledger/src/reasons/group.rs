@@ -43,7 +43,8 @@ fn coordinator_moved(facts: &Facts<'_>, step: &StepSeen, group: &Group) -> Optio
     let of_group = leaders.get(&partition)?;
     let before = of_group.iter().rfind(|(at_us, _)| *at_us < step.at_us)?.1;
     let end_us = facts.end_us(step);
-    let (at_us, after) = *of_group.iter().find(|(at_us, leader)| (step.at_us..end_us).contains(at_us) && *leader != before)?;
+    let (at_us, after) =
+        *of_group.iter().find(|(at_us, leader)| (step.at_us..end_us).contains(at_us) && *leader != before)?;
     Some(format!("its coordinator moved, broker {before} → {after} at {} ({OFFSETS_TOPIC}-{partition})", at(at_us)))
 }
 
@@ -109,7 +110,10 @@ pub(super) fn rebalanced(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>, f
 /// Why a partition was not delivered for so long.
 pub(super) fn pause(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>) -> String {
     let Some((row, since_us)) = longest_gap(facts, step, of) else {
-        return format!("no partition with backlog was without a delivery for {} ms", facts.measured.read_threshold_us / 1_000);
+        return format!(
+            "no partition with backlog was without a delivery for {} ms",
+            facts.measured.read_threshold_us / 1_000
+        );
     };
     let gap = Gap { from_us: since_us, to_us: row.gap.to_us };
     let span = format!("{} was not delivered from {} to {}", row.partition, at(gap.from_us), at(gap.to_us));
@@ -135,8 +139,10 @@ pub(super) fn unmoved(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>) -> S
     if unmoved.is_empty() {
         return "every partition moved".to_owned();
     }
-    let longest = unmoved.iter().filter_map(|pause| Some((pause.pause_s?, &pause.partition))).max_by(|a, b| a.0.total_cmp(&b.0));
-    let longest = longest.map_or_else(String::new, |(pause_s, partition)| format!(", the longest {pause_s:.1} s ({partition})"));
+    let longest =
+        unmoved.iter().filter_map(|pause| Some((pause.pause_s?, &pause.partition))).max_by(|a, b| a.0.total_cmp(&b.0));
+    let longest =
+        longest.map_or_else(String::new, |(pause_s, partition)| format!(", the longest {pause_s:.1} s ({partition})"));
     let group = group_named(facts, Some(&row.group));
     let assignor = group.map_or("", |group| group.assignor.as_str());
     let style = match (row.protocol.as_str(), assignor) {
@@ -152,9 +158,8 @@ pub(super) fn assignment(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>, a
     let at_us = looked_at_us(facts, step, &member.group, after_us);
     let assignor = group_named(facts, Some(&member.group)).map_or("", |group| group.assignor.as_str());
     let rows = rebalances(facts, step, Some(&member.group));
-    let pending = rows.iter().find(|row| {
-        row.duration_s.is_none_or(|duration_s| ((row.at_s + duration_s) * 1e6) as i64 > at_us)
-    });
+    let pending =
+        rows.iter().find(|row| row.duration_s.is_none_or(|duration_s| ((row.at_s + duration_s) * 1e6) as i64 > at_us));
     let mut state: Vec<String> = Vec::new();
     if let Some(row) = rows.last() {
         for change in &row.members {

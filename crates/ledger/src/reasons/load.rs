@@ -37,9 +37,10 @@ pub(super) fn lost(facts: &Facts<'_>) -> String {
 
 pub(super) fn of_group(facts: &Facts<'_>, group: Option<&str>, measure: Measure) -> String {
     let kind = if measure == Measure::Redelivered { "redelivery" } else { "lost-to-group" };
-    let rows = facts.anomalies.iter().filter(|row| {
-        row.kind.starts_with(kind) && group.is_none_or(|group| row.group.as_deref() == Some(group))
-    });
+    let rows = facts
+        .anomalies
+        .iter()
+        .filter(|row| row.kind.starts_with(kind) && group.is_none_or(|group| row.group.as_deref() == Some(group)));
     let mut evidence: Vec<String> = rows.map(|row| row.evidence.clone()).collect();
     evidence.dedup();
     if !evidence.is_empty() {
@@ -56,7 +57,9 @@ pub(super) fn success(facts: &Facts<'_>, claim: &Claim, step: Option<&StepSeen>)
     };
     let rest = sent.saturating_sub(acked);
     if rest == 0 {
-        return format!("all {sent} sends were acknowledged; retries bridge an outage for as long as message.timeout.ms");
+        return format!(
+            "all {sent} sends were acknowledged; retries bridge an outage for as long as message.timeout.ms"
+        );
     }
     format!("{rest} of {sent} sends were not acknowledged; {}", gap::unavailable(facts, "write", step, None))
 }
@@ -67,9 +70,16 @@ pub(super) fn notice(facts: &Facts<'_>, claim: &Claim, step: &StepSeen) -> Strin
         Some((at_us, Sign::Failed)) => format!("a client reported a send as failed or unknown at {}", at(at_us)),
         Some((at_us, Sign::Learned)) => format!("a client learned another leader by {}", at(at_us)),
         Some((at_us, Sign::Late)) => {
-            format!("a send was unanswered for {threshold_ms} ms at {}; {}", at(at_us), gap::unavailable(facts, "write", Some(step), None))
+            format!(
+                "a send was unanswered for {threshold_ms} ms at {}; {}",
+                at(at_us),
+                gap::unavailable(facts, "write", Some(step), None)
+            )
         }
-        None => format!("no send failed, none waited {threshold_ms} ms, and no client learned another leader: retries and the other brokers bridged it"),
+        None => format!(
+            "no send failed, none waited {threshold_ms} ms, and no client learned another leader: \
+             retries and the other brokers bridged it"
+        ),
     }
 }
 
@@ -77,11 +87,17 @@ pub(super) fn go_on(facts: &Facts<'_>, claim: &Claim, step: &StepSeen) -> String
     let Some(window) = window(facts, claim) else { return "no sends were counted".to_owned() };
     if window.not_acked > 0 {
         let standing = standing_still(facts, step);
-        return format!("{} of {} sends in the window were not acknowledged; {standing}", window.not_acked, window.sent);
+        return format!(
+            "{} of {} sends in the window were not acknowledged; {standing}",
+            window.not_acked, window.sent
+        );
     }
     let silent = facts.scenario.workload.producers.len().saturating_sub(window.producers.len());
     if silent > 0 {
-        return format!("{silent} producers had nothing acknowledged that they sent in the window; {}", standing_still(facts, step));
+        return format!(
+            "{silent} producers had nothing acknowledged that they sent in the window; {}",
+            standing_still(facts, step)
+        );
     }
     format!(
         "all {} sends in the window were acknowledged, the slowest after {:.1} s",

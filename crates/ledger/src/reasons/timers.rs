@@ -50,7 +50,9 @@ pub(super) fn taken_out_why(facts: &Facts<'_>, step: &StepSeen, node: i32) -> Op
     let event = taken_out(facts, step, node)?;
     let after_s = (event.at_us - step.at_us).max(0) as f64 / 1e6;
     if event.change == BrokerChange::ShuttingDown {
-        return Some(format!("broker {node} asked for a controlled shutdown, seen at +{after_s:.1} s: no timer decides"));
+        return Some(format!(
+            "broker {node} asked for a controlled shutdown, seen at +{after_s:.1} s: no timer decides"
+        ));
     }
     // A controller that became active in between counts every session from its own beginning.
     if let Some((active_us, active, _)) = next_controller(facts, step).filter(|(at_us, ..)| *at_us < event.at_us) {
