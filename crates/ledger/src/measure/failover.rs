@@ -25,6 +25,8 @@ const SLOT_US: i64 = 10_000;
 const KEPT_MAX: usize = 50_000;
 /// Ids from here on are controllers of their own.
 const FIRST_CONTROLLER: i32 = 101;
+/// How often the controller gives leadership back to the preferred replicas; in seconds, unlike other clocks.
+const BALANCE: &str = "leader.imbalance.check.interval.seconds";
 
 /// What the controller said of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ struct Election {
     from: i32,
     to: i32,
     epoch: i32,
+    /// The new leader is the first of the assigned replicas.
+    preferred: bool,
     at_us: i64,
     error_us: i64,
     first_ack_us: Option<i64>,
@@ -130,6 +134,7 @@ impl Failovers {
             from,
             to: state.leader,
             epoch: state.leader_epoch,
+            preferred: state.replicas.first() == Some(&state.leader),
             at_us,
             error_us: change.now.error_us,
             first_ack_us: seen,
@@ -232,7 +237,14 @@ impl Failovers {
                 learned_s: learned_us.map(|learned| learned.at_us).min().map(seconds),
                 first_ack_s: election.first_ack_us.filter(|at_us| *at_us < next_us).map(seconds),
                 fault: fault.map(|fault| fault.id.clone()),
-                predicted: bound.as_ref().map(|bound| format!("≤ {:.1} s, {}", bound.max_s, bound.timer)),
+                predicted: match &bound {
+                    Some(bound) => Some(format!("≤ {:.1} s, {}", bound.max_s, bound.timer)),
+                    None if fault.is_none() && election.preferred => {
+                        let every_s = timers::effective_ms(BALANCE, &broker_config);
+                        Some(format!("preferred leader election, {BALANCE} = {every_s}"))
+                    }
+                    None => None,
+                },
                 predicted_max_s: bound.map(|bound| bound.max_s),
             });
         }

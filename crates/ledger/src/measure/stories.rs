@@ -358,3 +358,35 @@ fn without_acknowledgements_nothing_is_called_an_outage() {
     let row = measured.latency.iter().find(|row| row.kind == "response").expect("a row");
     assert_eq!((row.acks.as_str(), row.count, row.open), ("0", 0, 3_000));
 }
+
+#[test]
+fn leadership_that_is_given_back_is_a_preferred_election_and_no_failover() {
+    let mut events = broker_2_killed();
+    events.push(partition(29 * S, 1, 2, &[3, 1, 2], 2, 3));
+    let measured = measured(&events, (10 * S, 18_800 * MS));
+    let back = &measured.failovers[1];
+    assert_eq!((back.from, back.to, back.fault.as_deref(), back.predicted_max_s), (3, 2, None, None));
+    let wanted = "preferred leader election, leader.imbalance.check.interval.seconds = 300";
+    assert_eq!(back.predicted.as_deref(), Some(wanted));
+}
+
+#[test]
+fn a_client_learns_within_the_interval_of_its_statistics() {
+    let mut measurements = Measurements::new(&scenario());
+    broker_2_killed().iter().for_each(|event| measurements.timeline(event));
+    for (at_us, leader) in [(18 * S, 2), (19 * S, 3), (20 * S, 3)] {
+        measurements.client(&ClientSample {
+            producer: 0,
+            at_us,
+            interval_us: S,
+            queued: 0,
+            queue_limit: 100_000,
+            leaders: vec![(tp(1), leader)],
+            in_flight: 0,
+            cpu_share: None,
+        });
+    }
+    let measured = measurements.finish(35 * S);
+    assert_eq!(measured.failovers[0].learned_s, Some(19.0));
+    assert!(!measured.not_measured.iter().any(|line| line.contains("learned_s")));
+}
