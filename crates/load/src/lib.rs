@@ -1,3 +1,17 @@
-//! Load on librdkafka: producers, consumer-group members and the audit reader.
+//! Producers, group members and the audit reader, on librdkafka: the one crate that links it.
 //!
-//! The only crate that links librdkafka. It never knows which engine runs: it gets bootstrap addresses.
+//! It gets bootstrap addresses and never learns which engine is behind them. What it sees leaves as [`LoadEvent`]s.
+
+pub mod audit;
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod group;
+mod load;
+pub mod member;
+mod producer;
+mod runs;
+pub mod tools;
+
+pub use event::{LoadEvent, Progress};
+pub use load::{Load, LoadError, LoadPlan};

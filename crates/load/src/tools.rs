@@ -1,0 +1,435 @@
+//! What the hand tools do on any cluster: topics, groups, sending lines, reading as a member of a group.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientConfig, TopicPartitionList};
+
+const ASK: Duration = Duration::from_secs(10);
+
+/// Why a hand tool gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The client library's answer.
+    #[error("{what}: {source}{}", remedy(source))]
+    Kafka {
+        /// What was tried.
+        what: String,
+        /// The answer.
+        source: KafkaError,
+    },
+    /// There is no such thing.
+    #[error("{0}")]
+    Missing(String),
+    /// Some messages were not acknowledged.
+    #[error("{failed} of {sent} messages were not acknowledged; the first because: {first}")]
+    NotAcknowledged {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        sent: u64,
+        /// Why the first.
+        first: String,
+    },
+}
+
+fn remedy(error: &KafkaError) -> &'static str {
+    match error {
+        KafkaError::ClientConfig(..) => ". The names are librdkafka's",
+        KafkaError::MetadataFetch(_) | KafkaError::GroupListFetch(_) => {
+            ". Is there a cluster at the address, and may this client in?"
+        }
+        _ => "",
+    }
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(KafkaError) -> ToolError {
+    let what = what.into();
+    move |source| ToolError::Kafka { what, source }
+}
+
+/// One partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[allow(missing_docs)] // Kafka's own terms.
+pub struct PartitionRow {
+    pub partition: i32,
+    pub leader: i32,
+    pub replicas: Vec<i32>,
+    pub isr: Vec<i32>,
+}
+
+fn reader(config: &ClientConfig) -> Result<BaseConsumer, ToolError> {
+    config.create().map_err(failed("the client's settings"))
+}
+
+/// All topics and their numbers of partitions, by name.
+///
+/// # Errors
+/// If the cluster does not answer.
+pub fn list_topics(config: &ClientConfig) -> Result<Vec<(String, usize)>, ToolError> {
+    let where_ = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+    let all = reader(config)?.fetch_metadata(None, ASK).map_err(failed(format!("asking {where_}")))?;
+    let mut rows: Vec<_> = all.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect();
+    rows.sort();
+    Ok(rows)
+}
+
+/// The partitions of a topic.
+///
+/// # Errors
+/// If the cluster does not answer or has no such topic.
+pub fn describe_topic(config: &ClientConfig, topic: &str) -> Result<Vec<PartitionRow>, ToolError> {
+    let where_ = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+    // All topics, not the one: asking for a topic by name could create it.
+    let all = reader(config)?.fetch_metadata(None, ASK).map_err(failed(format!("asking {where_}")))?;
+    let found = all.topics().iter().find(|t| t.name() == topic).ok_or_else(|| {
+        ToolError::Missing(format!("there is no topic {topic}; metricstream topic list shows what there is"))
+    })?;
+    let mut rows: Vec<PartitionRow> = found
+        .partitions()
+        .iter()
+        .map(|p| PartitionRow {
+            partition: p.id(),
+            leader: p.leader(),
+            replicas: p.replicas().to_vec(),
+            isr: p.isr().to_vec(),
+        })
+        .collect();
+    rows.sort_by_key(|r| r.partition);
+    Ok(rows)
+}
+
+fn admin(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>, ToolError> {
+    config.create().map_err(failed("the client's settings"))
+}
+
+/// Creates a topic.
+///
+/// # Errors
+/// If the cluster refuses or does not answer.
+pub async fn create_topic(
+    config: &ClientConfig,
+    topic: &str,
+    partitions: i32,
+    replication: i16,
+    settings: &[(String, String)],
+) -> Result<(), ToolError> {
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(i32::from(replication)));
+    for (key, value) in settings {
+        new = new.set(key, value);
+    }
+    let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
+    let what = format!("creating topic {topic}");
+    let results = admin(config)?.create_topics([&new], &options).await.map_err(failed(what.clone()))?;
+    match results.into_iter().find_map(Result::err) {
+        Some((name, code)) => Err(ToolError::Missing(format!("topic {name} was not created: {code}"))),
+        None => Ok(()),
+    }
+}
+
+/// Deletes a topic.
+///
+/// # Errors
+/// If the cluster refuses or does not answer.
+pub async fn delete_topic(config: &ClientConfig, topic: &str) -> Result<(), ToolError> {
+    let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
+    let results =
+        admin(config)?.delete_topics(&[topic], &options).await.map_err(failed(format!("deleting topic {topic}")))?;
+    match results.into_iter().find_map(Result::err) {
+        Some((name, code)) => Err(ToolError::Missing(format!("topic {name} was not deleted: {code}"))),
+        None => Ok(()),
+    }
+}
+
+/// A group as the cluster lists it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[allow(missing_docs)] // Kafka's own terms.
+pub struct GroupRow {
+    pub group: String,
+    pub protocol: String,
+    pub state: String,
+    pub members: Vec<GroupMember>,
+    pub lag: Vec<LagRow>,
+}
+
+/// A member of it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[allow(missing_docs)] // Kafka's own terms.
+pub struct GroupMember {
+    pub id: String,
+    pub client_id: String,
+    pub host: String,
+    /// `topic-partition`, where the protocol tells.
+    pub assignment: Vec<String>,
+}
+
+/// How far a group is behind on one partition.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[allow(missing_docs)] // Kafka's own terms.
+pub struct LagRow {
+    pub topic: String,
+    pub partition: i32,
+    pub committed: i64,
+    pub end: i64,
+    pub lag: i64,
+}
+
+/// The groups of the cluster, or one of them, without lag.
+///
+/// # Errors
+/// If the cluster does not answer.
+pub fn list_groups(config: &ClientConfig, group: Option<&str>) -> Result<Vec<GroupRow>, ToolError> {
+    let list = reader(config)?.fetch_group_list(group, ASK).map_err(failed("asking for groups"))?;
+    let mut rows: Vec<GroupRow> = list
+        .groups()
+        .iter()
+        .map(|g| GroupRow {
+            group: g.name().to_owned(),
+            protocol: g.protocol().to_owned(),
+            state: g.state().to_owned(),
+            members: g
+                .members()
+                .iter()
+                .map(|m| GroupMember {
+                    id: m.id().to_owned(),
+                    client_id: m.client_id().to_owned(),
+                    host: m.client_host().to_owned(),
+                    assignment: m.assignment().map(classic_assignment).unwrap_or_default(),
+                })
+                .collect(),
+            lag: Vec::new(),
+        })
+        .collect();
+    rows.sort_by(|a, b| a.group.cmp(&b.group));
+    Ok(rows)
+}
+
+/// The classic protocol's assignment: version, then topics with their partitions (the consumer protocol's schema, v0 on).
+fn classic_assignment(bytes: &[u8]) -> Vec<String> {
+    fn read(mut from: &[u8]) -> Option<Vec<String>> {
+        fn number(from: &mut &[u8], size: usize) -> Option<i32> {
+            let (head, rest) = from.split_at_checked(size)?;
+            *from = rest;
+            Some(head.iter().fold(0_i32, |n, b| (n << 8) | i32::from(*b)))
+        }
+        number(&mut from, 2)?;
+        let topics = number(&mut from, 4)?;
+        let mut all = Vec::new();
+        for _ in 0..topics.clamp(0, 10_000) {
+            let length = usize::try_from(number(&mut from, 2)?).ok()?;
+            let (name, rest) = from.split_at_checked(length)?;
+            from = rest;
+            let name = std::str::from_utf8(name).ok()?.to_owned();
+            for _ in 0..number(&mut from, 4)?.clamp(0, 100_000) {
+                all.push(format!("{name}-{}", number(&mut from, 4)?));
+            }
+        }
+        all.sort();
+        Some(all)
+    }
+    read(bytes).unwrap_or_default()
+}
+
+/// One group with its lag on every topic that it has committed offsets of.
+///
+/// # Errors
+/// If the cluster does not answer or has no such group.
+pub fn describe_group(config: &ClientConfig, group: &str) -> Result<GroupRow, ToolError> {
+    let mut row = list_groups(config, Some(group))?
+        .into_iter()
+        .find(|g| g.group == group && g.state != "Dead")
+        .ok_or_else(|| ToolError::Missing(format!("there is no group {group}; metricstream group list shows what there is")))?;
+    let mut config = config.clone();
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    let reader = reader(&config)?;
+    let all = reader.fetch_metadata(None, ASK).map_err(failed("asking for topics"))?;
+    let mut wanted = TopicPartitionList::new();
+    for topic in all.topics().iter().filter(|t| !t.name().starts_with("__")) {
+        for partition in topic.partitions() {
+            wanted.add_partition(topic.name(), partition.id());
+        }
+    }
+    let committed = reader.committed_offsets(wanted, ASK).map_err(failed("asking for committed offsets"))?;
+    for entry in committed.elements() {
+        let rdkafka::Offset::Offset(offset) = entry.offset() else { continue };
+        let (topic, partition) = (entry.topic().to_owned(), entry.partition());
+        let (_, end) = reader.fetch_watermarks(&topic, partition, ASK).map_err(failed("asking for the end"))?;
+        row.lag.push(LagRow { topic, partition, committed: offset, end, lag: (end - offset).max(0) });
+    }
+    Ok(row)
+}
+
+#[derive(Default)]
+struct Counting {
+    tally: Mutex<(u64, u64, Option<String>)>,
+}
+
+impl ClientContext for Counting {}
+
+impl ProducerContext for Counting {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(_) => tally.0 += 1,
+            Err((error, _)) => {
+                tally.1 += 1;
+                tally.2.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+}
+
+/// Sends values as they come, `rate_per_s` of them a second if that is given, and waits for their acknowledgement.
+/// Returns how many were acknowledged.
+///
+/// # Errors
+/// If any was not, or the settings are refused.
+pub fn produce(
+    config: &ClientConfig,
+    topic: &str,
+    values: &mut dyn Iterator<Item = Vec<u8>>,
+    rate_per_s: Option<f64>,
+    stop: &AtomicBool,
+) -> Result<u64, ToolError> {
+    let producer: BaseProducer<Counting> =
+        config.create_with_context(Counting::default()).map_err(failed("the client's settings"))?;
+    let begun = Instant::now();
+    let mut sent = 0_u64;
+    for value in values {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        if let Some(rate) = rate_per_s {
+            let due = begun + Duration::from_secs_f64(sent as f64 / rate);
+            while Instant::now() < due && !stop.load(Ordering::Relaxed) {
+                producer.poll(due.saturating_duration_since(Instant::now()).min(Duration::from_millis(50)));
+            }
+        }
+        let mut record = BaseRecord::<[u8], [u8], ()>::to(topic).payload(&value);
+        while let Err((error, again)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(rdkafka::error::RDKafkaErrorCode::QueueFull) {
+                return Err(failed(format!("sending to {topic}"))(error));
+            }
+            producer.poll(Duration::from_millis(10));
+            record = again;
+        }
+        producer.poll(Duration::ZERO);
+        sent += 1;
+    }
+    producer.flush(Duration::from_secs(60)).map_err(failed("waiting for acknowledgements"))?;
+    let (acked, lost, first) = producer.context().tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match first {
+        Some(first) => Err(ToolError::NotAcknowledged { failed: lost, sent, first }),
+        None => Ok(acked),
+    }
+}
+
+/// Something that a reading member saw.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// Its assignment changed; how long the member was given nothing around that, if it was given something after.
+    Rebalanced {
+        /// Before.
+        before: Vec<i32>,
+        /// After.
+        after: Vec<i32>,
+    },
+    /// The first message after a rebalance, and the pause since the last before it.
+    Resumed {
+        /// How long.
+        paused: Duration,
+    },
+    /// A message.
+    Message {
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+        /// Value, as text where it is text.
+        value: String,
+    },
+    /// The client goes on from an error.
+    Trouble(String),
+}
+
+struct Watching {
+    owned: Mutex<(BTreeSet<i32>, BTreeSet<i32>)>,
+}
+
+impl ClientContext for Watching {}
+
+impl ConsumerContext for Watching {
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        match rebalance {
+            Rebalance::Assign(list) => owned.1.extend(list.elements().iter().map(|e| e.partition())),
+            Rebalance::Revoke(list) => {
+                for element in list.elements() {
+                    owned.1.remove(&element.partition());
+                }
+            }
+            Rebalance::Error(_) => {}
+        }
+    }
+}
+
+/// Reads as a member of a group until `stop` or `count` messages, committing what was shown. An eager rebalance takes
+/// everything away and gives some of it back: only what it settles on is told.
+///
+/// # Errors
+/// If the settings are refused or the topic cannot be subscribed to.
+pub fn consume(
+    config: &ClientConfig,
+    topic: &str,
+    count: Option<u64>,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Seen),
+) -> Result<u64, ToolError> {
+    let watching = Watching { owned: Mutex::new((BTreeSet::new(), BTreeSet::new())) };
+    let consumer: BaseConsumer<Watching> =
+        config.create_with_context(watching).map_err(failed("the client's settings"))?;
+    consumer.subscribe(&[topic]).map_err(failed(format!("subscribing to {topic}")))?;
+    let mut read = 0_u64;
+    let mut last = None::<Instant>;
+    let mut settling = false;
+    while !stop.load(Ordering::Relaxed) && count.is_none_or(|n| read < n) {
+        let polled = consumer.poll(Duration::from_millis(100));
+        let (before, after) = consumer.context().owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if before != after && !after.is_empty() {
+            let list = |set: &BTreeSet<i32>| set.iter().copied().collect();
+            tell(Seen::Rebalanced { before: list(&before), after: list(&after) });
+            consumer.context().owned.lock().unwrap_or_else(PoisonError::into_inner).0 = after;
+            settling = true;
+        }
+        match polled {
+            None => {}
+            Some(Err(error)) => tell(Seen::Trouble(error.to_string())),
+            Some(Ok(message)) => {
+                if settling && let Some(last) = last {
+                    tell(Seen::Resumed { paused: last.elapsed() });
+                }
+                settling = false;
+                last = Some(Instant::now());
+                read += 1;
+                let mut value = String::new();
+                let _ = write!(value, "{}", String::from_utf8_lossy(message.payload().unwrap_or_default()));
+                tell(Seen::Message { partition: message.partition(), offset: message.offset(), value });
+            }
+        }
+    }
+    if consumer.assignment().is_ok_and(|a| a.count() > 0) {
+        let _ = consumer.commit_consumer_state(CommitMode::Sync);
+    }
+    Ok(read)
+}

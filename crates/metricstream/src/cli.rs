@@ -1,0 +1,475 @@
+//! The command line as clap reads it. What the commands do lives in `command`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Proves what a Kafka pipeline survives.
+#[derive(Debug, Parser)]
+#[command(name = "metricstream", version, about, long_about = None, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one scenario: start the cluster, load it, break it, heal it, account for every message
+    #[command(after_help = "Example:\n  metricstream run broker-failure --set workload.duration_s=20")]
+    Run(RunArgs),
+    /// The scenarios that are built in, and checking your own
+    #[command(subcommand, after_help = "Example:\n  metricstream scenario show broker-failure")]
+    Scenario(ScenarioCommand),
+    /// A cluster that stays, to be broken by hand
+    #[command(subcommand, after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3")]
+    Cluster(ClusterCommand),
+    /// Topics of any cluster
+    #[command(subcommand, after_help = "Example:\n  metricstream topic describe metrics")]
+    Topic(TopicCommand),
+    /// Consumer groups of any cluster
+    #[command(subcommand, after_help = "Example:\n  metricstream group describe group-1")]
+    Group(GroupCommand),
+    /// Send messages to a topic: lines of standard input, or generated ones
+    #[command(after_help = "Example:\n  echo cpu=0.75 | metricstream produce metrics")]
+    Produce(ProduceArgs),
+    /// Read a topic as a member of a group, and tell of every rebalance
+    #[command(after_help = "Example:\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning")]
+    Consume(ConsumeArgs),
+    /// Judge a recorded history: the ledger alone
+    #[command(after_help = "Example:\n  metricstream check runs/broker-failure-7/history")]
+    Check(CheckArgs),
+    /// Apache Kafka for `--engine kafka`
+    #[command(subcommand, after_help = "Example:\n  metricstream kafka install")]
+    Kafka(KafkaCommand),
+    /// Kills what its parent left behind.
+    #[command(name = "__guardian", hide = true)]
+    Guardian,
+    /// One member of a consumer group, in a process of its own.
+    #[command(name = "__member", hide = true)]
+    Member,
+    /// The owner of a detached cluster.
+    #[command(name = "__supervisor", hide = true)]
+    Supervisor,
+}
+
+/// Where clusters come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    /// Apache Kafka processes on this machine
+    Kafka,
+    /// A cluster that somebody else runs
+    Remote,
+}
+
+/// Timer profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileName {
+    /// The defaults of the Kafka version
+    Apache,
+    /// Tuned timers
+    Fast,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Built-in name, or path of a TOML file
+    #[arg(default_value = "broker-failure")]
+    pub(crate) scenario: String,
+    #[arg(long, value_enum, default_value = "kafka")]
+    pub(crate) engine: EngineName,
+    /// Overrides the scenario's profile
+    #[arg(long, value_enum)]
+    pub(crate) profile: Option<ProfileName>,
+    /// Overrides one value of the scenario, e.g. `workload.duration_s=20`; may be repeated
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Decides everything that is drawn: random targets, chaos
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Run it N times, a folder per trial, with a summary over them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
+    pub(crate) repeat: u32,
+    /// Claims too must hold, not only guarantees
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Run directory; default `runs/SCENARIO-TIME-SEED`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Compare with an earlier run's directory; worse by more than the tolerance fails
+    #[arg(long, value_name = "DIR")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// How much worse than the baseline is accepted, e.g. `20%`
+    #[arg(long, default_value = "20%", value_name = "PERCENT", value_parser = percent)]
+    pub(crate) tolerance: f64,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Apache Kafka's version; default: the newest that runs on Java 17
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kafka_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) at: ClientArgs,
+}
+
+/// Which cluster a client command talks to.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ClientArgs {
+    /// Addresses of a cluster; without them the detached cluster is used
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) bootstrap: Option<String>,
+    /// librdkafka properties, one `key=value` a line, e.g. for SASL_SSL
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_config: Option<PathBuf>,
+    /// Name of the detached cluster
+    #[arg(long, default_value = "default")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScenarioCommand {
+    /// The built-in scenarios
+    #[command(after_help = "Example:\n  metricstream scenario list")]
+    List {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// One scenario, with everything that its profile sets and what is predicted
+    #[command(after_help = "Example:\n  metricstream scenario show broker-failure > mine.toml")]
+    Show {
+        /// Built-in name, or path of a TOML file
+        name: String,
+        /// Overrides one value, e.g. `workload.duration_s=20`
+        #[arg(long = "set", value_name = "PATH=VALUE")]
+        set: Vec<String>,
+        #[arg(long, value_enum)]
+        profile: Option<ProfileName>,
+    },
+    /// Check a scenario file
+    #[command(after_help = "Example:\n  metricstream scenario validate mine.toml")]
+    Validate {
+        /// Path of a TOML file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Start a cluster; prints its bootstrap address when it is ready
+    #[command(after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3")]
+    Up(UpArgs),
+    /// What stands and what does not
+    #[command(after_help = "Example:\n  metricstream cluster status")]
+    Status {
+        #[arg(long, default_value = "default")]
+        name: String,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Wait for a state, for scripts
+    #[command(after_help = "Example:\n  metricstream cluster wait --isr-full --timeout 60s")]
+    Wait {
+        #[arg(long, default_value = "default")]
+        name: String,
+        /// Every broker unfenced and every replica in sync
+        #[arg(long)]
+        isr_full: bool,
+        /// Such as `60s`, `2m`, `500ms`
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        timeout: std::time::Duration,
+    },
+    /// Kill a node at once (SIGKILL)
+    #[command(after_help = "Example:\n  metricstream cluster kill 2")]
+    Kill(NodeArgs),
+    /// Stop a node in order (SIGTERM)
+    #[command(after_help = "Example:\n  metricstream cluster stop 2")]
+    Stop(NodeArgs),
+    /// Start a node that is down
+    #[command(after_help = "Example:\n  metricstream cluster start 2")]
+    Start(NodeArgs),
+    /// Make a node stand still, its connections open (SIGSTOP)
+    #[command(after_help = "Example:\n  metricstream cluster pause 2")]
+    Pause(NodeArgs),
+    /// Let a paused node go on
+    #[command(after_help = "Example:\n  metricstream cluster resume 2")]
+    Resume(NodeArgs),
+    /// End the cluster
+    #[command(after_help = "Example:\n  metricstream cluster down")]
+    Down {
+        #[arg(long, default_value = "default")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    #[arg(long, default_value = "default")]
+    pub(crate) name: String,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=15))]
+    pub(crate) brokers: u32,
+    /// Controllers on nodes of their own; default: every broker is one
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5))]
+    pub(crate) controllers: Option<u32>,
+    /// First broker's port; the others follow
+    #[arg(long, default_value_t = 9092, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    pub(crate) port: u16,
+    /// `NAME:PARTITIONS:REPLICATION`; may be repeated
+    #[arg(long, value_name = "NAME:P:RF")]
+    pub(crate) topic: Vec<String>,
+    #[arg(long, value_enum, default_value = "apache")]
+    pub(crate) profile: ProfileName,
+    /// Keep the cluster's data here; default: a temporary directory, gone with the cluster
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "kafka")]
+    pub(crate) engine: EngineName,
+    /// Return when it is ready; other terminals use the rest of the commands
+    #[arg(long)]
+    pub(crate) detach: bool,
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kafka_version: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Node id: brokers 1, 2, …; controllers of their own 101, …
+    pub(crate) node: i32,
+    #[arg(long, default_value = "default")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Create a topic
+    #[command(after_help = "Example:\n  metricstream topic create metrics --partitions 6 --replication-factor 3")]
+    Create {
+        topic: String,
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+        partitions: i32,
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i16).range(1..=15))]
+        replication_factor: i16,
+        /// Topic configuration, Kafka's own names
+        #[arg(long = "config", value_name = "KEY=VALUE")]
+        config: Vec<String>,
+        #[command(flatten)]
+        at: ClientArgs,
+    },
+    /// Leader, replicas and ISR of every partition
+    #[command(after_help = "Example:\n  metricstream topic describe metrics")]
+    Describe {
+        topic: String,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        at: ClientArgs,
+    },
+    /// All topics
+    #[command(after_help = "Example:\n  metricstream topic list")]
+    List {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        at: ClientArgs,
+    },
+    /// Delete a topic and everything in it
+    #[command(after_help = "Example:\n  metricstream topic delete metrics")]
+    Delete {
+        topic: String,
+        #[command(flatten)]
+        at: ClientArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// All groups
+    #[command(after_help = "Example:\n  metricstream group list")]
+    List {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        at: ClientArgs,
+    },
+    /// Members, assignment and lag
+    #[command(after_help = "Example:\n  metricstream group describe group-1")]
+    Describe {
+        group: String,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        at: ClientArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProduceArgs {
+    pub(crate) topic: String,
+    /// Generate this many messages instead of reading lines
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    /// Open-loop rate of generated messages, per second
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    /// Size of a generated message, bytes
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) size: u32,
+    #[arg(long, default_value = "all")]
+    pub(crate) acks: String,
+    /// Any librdkafka setting
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    pub(crate) config: Vec<String>,
+    #[command(flatten)]
+    pub(crate) at: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeArgs {
+    /// `[BROKERS] TOPIC GROUP`; without BROKERS the detached cluster is read
+    #[arg(required = true, num_args = 2..=3, value_names = ["BROKERS", "TOPIC", "GROUP"])]
+    pub(crate) what: Vec<String>,
+    #[arg(long, default_value = "roundrobin")]
+    pub(crate) assignor: String,
+    #[arg(long, default_value = "classic", value_parser = ["classic", "consumer"])]
+    pub(crate) protocol: String,
+    /// End after this many messages
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    /// Where the group has no offset yet, begin with the oldest message
+    #[arg(long)]
+    pub(crate) from_beginning: bool,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Any librdkafka setting
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    pub(crate) config: Vec<String>,
+    #[command(flatten)]
+    pub(crate) at: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A run directory, its `history` folder, or a JSON-lines file
+    pub(crate) history: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KafkaCommand {
+    /// Put Apache Kafka into the user's cache, from Maven Central
+    #[command(after_help = "Example:\n  metricstream kafka install")]
+    Install {
+        /// Which; default: the newest that runs on Java 17
+        #[arg(long)]
+        version: Option<String>,
+    },
+    /// Where it is
+    #[command(after_help = "Example:\n  metricstream kafka path")]
+    Path {
+        #[arg(long)]
+        version: Option<String>,
+    },
+}
+
+/// `20%` or `20` to 0.2.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%');
+    match number.parse::<f64>() {
+        Ok(n) if n.is_finite() && (0.0..=1000.0).contains(&n) => Ok(n / 100.0),
+        _ => Err("a percentage from 0% to 1000%, such as 20%".to_owned()),
+    }
+}
+
+/// `60s`, `2m`, `500ms`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "a time such as 500ms, 60s or 2m, at most a day".to_owned();
+    let at = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(wrong)?;
+    let value: f64 = text[..at].parse().map_err(|_| wrong())?;
+    let scale = match &text[at..] {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let seconds = value * scale;
+    if seconds > 86_400.0 {
+        return Err(wrong());
+    }
+    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
+/// Splits `KEY=VALUE`.
+///
+/// # Errors
+/// Text that names the option, if there is no `=` or no key.
+pub(crate) fn key_value(option: &str, text: &str) -> Result<(String, String), crate::exit::Failure> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(crate::exit::Failure::usage(format!("{option} {text}: want KEY=VALUE"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|s| !s.is_hide_set()) {
+                let path = format!("{path} {}", sub.get_name());
+                if sub.get_name() != "help" {
+                    let example = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(example.contains("Example:"), "{path} has no example");
+                }
+                walk(sub, &path);
+            }
+        }
+        Cli::command().debug_assert();
+        walk(&Cli::command(), "metricstream");
+    }
+
+    #[test]
+    fn every_example_parses() {
+        fn walk(command: &clap::Command, found: &mut Vec<String>) {
+            if let Some(help) = command.get_after_help() {
+                found.extend(
+                    help.to_string().lines().filter(|l| l.contains("metricstream ")).map(|l| {
+                        let from = l.find("metricstream ").unwrap_or(0);
+                        l[from..].split(" > ").next().unwrap_or_default().to_owned()
+                    }),
+                );
+            }
+            command.get_subcommands().for_each(|s| walk(s, found));
+        }
+        let mut examples = Vec::new();
+        walk(&Cli::command(), &mut examples);
+        assert!(examples.len() > 20, "{examples:?}");
+        for example in examples {
+            Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|e| panic!("{example}: {e}"));
+        }
+    }
+
+    #[test]
+    fn times_and_percentages_are_read_or_refused() {
+        assert_eq!(duration("90s").unwrap().as_secs(), 90);
+        assert_eq!(duration("1.5m").unwrap().as_secs(), 90);
+        assert_eq!(duration("250ms").unwrap().as_millis(), 250);
+        for bad in ["", "5", "s", "-1s", "1d", "1e9s", "99999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!((percent("20%").unwrap() - 0.2).abs() < 1e-9);
+        for bad in ["", "%", "NaN", "-1%", "inf"] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
+}

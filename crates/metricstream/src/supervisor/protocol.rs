@@ -1,0 +1,204 @@
+//! What a detached cluster's supervisor and its clients say to each other over the control socket: one JSON line
+//! each way, one request per connection. Nothing here knows an engine.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use crate::exit::Failure;
+
+/// The longest line that either side reads, bytes.
+pub(crate) const LINE_LIMIT_BYTES: u64 = 1 << 20;
+
+/// What can be done to one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NodeAction {
+    Kill,
+    Stop,
+    Start,
+    Pause,
+    Resume,
+}
+
+/// A request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub(crate) enum Request {
+    Status,
+    Node { action: NodeAction, node: i32 },
+    Down,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    Status(Status),
+    Done { text: String },
+    /// `usage`: the request cannot be carried out as the cluster stands; else the environment failed.
+    Refused { usage: bool, message: String },
+}
+
+/// How a cluster stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) name: String,
+    pub(crate) engine: String,
+    pub(crate) version: String,
+    pub(crate) profile: String,
+    pub(crate) bootstrap: String,
+    pub(crate) data_dir: String,
+    pub(crate) pid: u32,
+    pub(crate) active_controller: Option<i32>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) partitions: Vec<Partition>,
+}
+
+/// One node of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) id: i32,
+    pub(crate) role: String,
+    pub(crate) state: String,
+    /// Whether the controller fenced it; none for a controller or while no controller answers.
+    pub(crate) fenced: Option<bool>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) port: u16,
+    pub(crate) log: String,
+}
+
+/// One partition of a topic that is not Kafka's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Partition {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) leader: i32,
+    pub(crate) replicas: Vec<i32>,
+    pub(crate) isr: Vec<i32>,
+}
+
+impl Status {
+    /// Every broker up and unfenced, every replica in sync.
+    pub(crate) fn isr_full(&self) -> bool {
+        self.nodes.iter().all(|n| n.state == "running" && n.fenced != Some(true))
+            && self.nodes.iter().any(|n| n.fenced == Some(false))
+            && self.partitions.iter().all(|p| p.leader >= 0 && p.isr.len() == p.replicas.len())
+    }
+
+    /// What keeps it from being so, for people.
+    pub(crate) fn missing(&self) -> String {
+        let mut out: Vec<String> = self
+            .nodes
+            .iter()
+            .filter(|n| n.state != "running" || n.fenced == Some(true))
+            .map(|n| format!("{} {} is {}", n.role, n.id, if n.state == "running" { "fenced" } else { &n.state }))
+            .collect();
+        let short = self.partitions.iter().filter(|p| p.isr.len() < p.replicas.len());
+        let short: Vec<String> = short.map(|p| format!("{}-{}", p.topic, p.partition)).collect();
+        if !short.is_empty() {
+            out.push(format!("not every replica is in sync: {}", short.join(", ")));
+        }
+        if out.is_empty() { "no broker is known to be unfenced yet".to_owned() } else { out.join("; ") }
+    }
+}
+
+/// The folder of the control sockets, this user's alone.
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn runtime_dir() -> io::Result<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let uid = rustix::process::getuid().as_raw();
+    let dir = match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(base) if !base.is_empty() => PathBuf::from(base).join("metricstream"),
+        _ => std::env::temp_dir().join(format!("metricstream-{uid}")),
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+    let owner = std::fs::metadata(&dir)?.uid();
+    if owner != uid {
+        let text = format!("{} belongs to another user (uid {owner})", dir.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    Ok(dir)
+}
+
+/// The control socket of the cluster `name`.
+///
+/// # Errors
+/// Exit 2 if the name cannot be a file name, exit 3 if the folder cannot be made.
+pub(crate) fn socket_path(name: &str) -> Result<PathBuf, Failure> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 40 || !name.chars().all(sound) {
+        return Err(Failure::usage(format!(
+            "--name {name}: want 1 to 40 letters, digits, `-` or `_`"
+        )));
+    }
+    Ok(runtime_dir()?.join(format!("{name}.sock")))
+}
+
+/// Asks the supervisor of the cluster `name`.
+///
+/// # Errors
+/// Exit 3 if there is none, if it does not answer within `patience`, or if it failed; exit 2 if it refused.
+pub(crate) async fn ask(name: &str, request: &Request, patience: Duration) -> Result<Answer, Failure> {
+    let path = socket_path(name)?;
+    let stream = UnixStream::connect(&path).await.map_err(|_| {
+        Failure::environment(format!(
+            "no detached cluster named {name} is running; start one: metricstream cluster up --detach{}",
+            if name == "default" { String::new() } else { format!(" --name {name}") }
+        ))
+    })?;
+    let talk = async {
+        let (read, mut write) = stream.into_split();
+        let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
+        line.push(b'\n');
+        write.write_all(&line).await?;
+        let mut answer = String::new();
+        BufReader::new(read.take(LINE_LIMIT_BYTES)).read_line(&mut answer).await?;
+        serde_json::from_str::<Answer>(&answer).map_err(io::Error::other)
+    };
+    match tokio::time::timeout(patience, talk).await {
+        Err(_) => Err(Failure::environment(format!(
+            "the supervisor of cluster {name} did not answer within {} s",
+            patience.as_secs()
+        ))),
+        Ok(Err(e)) => Err(Failure::environment(format!("the supervisor of cluster {name} went away: {e}"))),
+        Ok(Ok(Answer::Refused { usage: true, message })) => Err(Failure::usage(message)),
+        Ok(Ok(Answer::Refused { usage: false, message })) => Err(Failure::environment(message)),
+        Ok(Ok(answer)) => Ok(answer),
+    }
+}
+
+/// The status of the cluster `name`.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) async fn status(name: &str) -> Result<Status, Failure> {
+    match ask(name, &Request::Status, Duration::from_secs(15)).await? {
+        Answer::Status(status) => Ok(status),
+        other => Err(Failure::environment(format!("the supervisor answered something else: {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leaves_the_folder_is_refused() {
+        for bad in ["", "../x", "a/b", "a b", &"x".repeat(41)] {
+            assert_eq!(socket_path(bad).unwrap_err().code, crate::exit::Code::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn requests_read_as_a_person_would_write_them() {
+        let line = serde_json::to_string(&Request::Node { action: NodeAction::Kill, node: 2 }).unwrap();
+        assert_eq!(line, r#"{"do":"node","action":"kill","node":2}"#);
+    }
+}
