@@ -14,4 +14,6 @@ mod runs;
 pub mod tools;
 
 pub use event::{LoadEvent, Progress};
+pub use rdkafka::ClientConfig;
+
 pub use load::{Load, LoadError, LoadPlan};

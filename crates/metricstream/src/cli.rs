@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// Proves what a Kafka pipeline survives.
 #[derive(Debug, Parser)]
@@ -43,7 +44,10 @@ pub(crate) enum Command {
     Kafka(KafkaCommand),
     /// Kills what its parent left behind.
     #[command(name = "__guardian", hide = true)]
-    Guardian,
+    Guardian {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
     /// One member of a consumer group, in a process of its own.
     #[command(name = "__member", hide = true)]
     Member,
@@ -53,7 +57,7 @@ pub(crate) enum Command {
 }
 
 /// Where clusters come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum EngineName {
     /// Apache Kafka processes on this machine
     Kafka,
@@ -62,7 +66,7 @@ pub(crate) enum EngineName {
 }
 
 /// Timer profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum ProfileName {
     /// The defaults of the Kafka version
     Apache,
@@ -208,7 +212,7 @@ pub(crate) enum ClusterCommand {
     },
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 pub(crate) struct UpArgs {
     #[arg(long, default_value = "default")]
     pub(crate) name: String,

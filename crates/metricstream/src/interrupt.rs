@@ -23,11 +23,6 @@ impl Interrupt {
         Ok(Self { count })
     }
 
-    /// Whether an end was asked for.
-    pub(crate) fn is_set(&self) -> bool {
-        *self.count.borrow() > 0
-    }
-
     /// Returns once an end was asked for.
     pub(crate) async fn wait(&mut self) {
         self.wait_for(1).await;

@@ -22,7 +22,7 @@ fn main() -> std::process::ExitCode {
     start_log();
     let ending = match cli.command {
         // These two live on threads and signals of their own making: no runtime around them.
-        Command::Guardian => metricstream_engine::guardian::guardian_main(),
+        Command::Guardian { args } => metricstream_engine::guardian_main(args),
         Command::Member => return metricstream_load::member::main(),
         command => in_runtime(command),
     };
@@ -53,10 +53,10 @@ async fn dispatch(command: Command) -> Ending {
         Command::Group(what) => command::group::run(what).await,
         Command::Produce(args) => command::produce::run(args).await,
         Command::Consume(args) => command::consume::run(args).await,
+        Command::Supervisor => Box::pin(supervisor::server::main()).await,
         Command::Check(args) => command::check::run(&args),
         Command::Kafka(what) => command::kafka::run(what).await,
-        Command::Supervisor => Box::pin(supervisor::server::main()).await,
-        Command::Guardian | Command::Member => Ok(Code::Usage),
+        Command::Guardian { .. } | Command::Member => Ok(Code::Usage),
     }
 }
 

@@ -7,7 +7,6 @@ use crate::exit::{Code, Failure};
 /// How standard output is to be written to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stdout {
-    pub(crate) terminal: bool,
     pub(crate) width: usize,
     pub(crate) colour: bool,
 }
@@ -20,15 +19,9 @@ pub(crate) fn stdout() -> Stdout {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let dumb = std::env::var("TERM").is_ok_and(|t| t == "dumb");
     Stdout {
-        terminal,
         width: seen.or(asked).unwrap_or(80).clamp(60, 160),
         colour: terminal && !no_colour && !dumb,
     }
-}
-
-/// Whether standard error is a terminal, so that progress may be shown there.
-pub(crate) fn stderr_is_terminal() -> bool {
-    std::io::stderr().is_terminal()
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is no error worth a word: the program just ends its

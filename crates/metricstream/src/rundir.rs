@@ -87,11 +87,13 @@ fn refuse_what_is_not_empty(out: &Path) -> Result<&Path, Failure> {
     match fs::read_dir(out) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(out),
         Err(e) => Err(Failure::usage(format!("--out {}: {e}", out.display()))),
-        Ok(mut entries) if entries.next().is_none() => Ok(out),
-        Ok(_) => Err(Failure::usage(format!(
-            "--out {}: the directory is not empty; name another one, or leave --out away",
-            out.display()
-        ))),
+        Ok(mut entries) => match entries.next() {
+            None => Ok(out),
+            Some(_) => Err(Failure::usage(format!(
+                "--out {}: the directory is not empty; name another one, or leave --out away",
+                out.display()
+            ))),
+        },
     }
 }
 

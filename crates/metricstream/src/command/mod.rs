@@ -9,3 +9,38 @@ pub(crate) mod produce;
 pub(crate) mod run;
 pub(crate) mod scenario;
 pub(crate) mod topic;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use metricstream_load::tools::ToolError;
+
+use crate::cli::ClientArgs;
+use crate::exit::Failure;
+use crate::supervisor::protocol;
+
+/// The user's own librdkafka properties.
+pub(crate) fn client_properties(path: Option<&Path>) -> Result<BTreeMap<String, String>, Failure> {
+    path.map_or_else(
+        || Ok(BTreeMap::new()),
+        |path| metricstream_engine::read_client_config(path).map_err(crate::drive::cluster::failure),
+    )
+}
+
+/// A client of the cluster that was named, or of the detached one.
+pub(crate) async fn client_of(at: &ClientArgs) -> Result<metricstream_load::ClientConfig, Failure> {
+    let properties = client_properties(at.client_config.as_deref())?;
+    let bootstrap = match (&at.bootstrap, properties.get("bootstrap.servers")) {
+        (Some(named), _) => named.clone(),
+        (None, Some(named)) => named.clone(),
+        (None, None) => protocol::status(&at.name).await?.bootstrap,
+    };
+    Ok(metricstream_load::config::base(&bootstrap, &properties))
+}
+
+/// Runs what blocks beside the runtime.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ToolError> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(Failure::environment)?.map_err(Failure::environment)
+}

@@ -1,6 +1,6 @@
 //! `scenario list｜show｜validate`.
 
-use metricstream_scenario::{builtin, parse};
+use metricstream_scenario::{builtin, effective_broker_config, parse, to_toml};
 use serde_json::json;
 
 use crate::cli::{Format, ScenarioCommand};
@@ -12,11 +12,10 @@ pub(crate) fn run(what: ScenarioCommand) -> Ending {
         ScenarioCommand::List { format } => list(format),
         ScenarioCommand::Show { name, set, profile } => {
             let scenario = source::load(&name, &set, profile)?;
-            let mut text = metricstream_report::describe::scenario(&scenario);
-            if text.is_empty() {
-                text = metricstream_scenario::write::to_toml(&scenario);
-            }
-            output::print(&text);
+            output::print(&to_toml(&scenario));
+            let settings = effective_broker_config(&scenario.topology);
+            output::note(&format!("# profile {:?} and overrides set on every broker:", scenario.topology.profile));
+            settings.iter().for_each(|(key, value)| output::note(&format!("#   {key} = {value}")));
             Ok(Code::Pass)
         }
         ScenarioCommand::Validate { file } => {
@@ -45,7 +44,12 @@ fn list(format: Format) -> Ending {
             let rows: Vec<_> = rows.iter().map(|(name, text)| json!({"name": name, "description": text})).collect();
             output::print(&format!("{:#}\n", json!(rows)));
         }
-        Format::Text => output::print(&metricstream_report::describe::list(&rows, output::stdout().width)),
+        Format::Text => {
+            let first = |text: &str| text.split(['.', ':', ';']).next().unwrap_or_default().trim().replace('\n', " ");
+            for (name, text) in &rows {
+                output::print(&format!("{name:38} {}\n", first(text)));
+            }
+        }
     }
     Ok(Code::Pass)
 }

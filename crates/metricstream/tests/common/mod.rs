@@ -1,5 +1,5 @@
 //! What the process-level tests share: they start the binary as a user does and read what it leaves behind.
-#![allow(dead_code, missing_docs, unreachable_pub)] // Every test program uses its own part of this.
+#![allow(unused, missing_docs, unreachable_pub)] // Every test program uses its own part of this.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -251,7 +251,8 @@ pub fn descendants(of: u32) -> Vec<u32> {
     let mut found = vec![of];
     let mut at = 0;
     while at < found.len() {
-        found.extend(parents.iter().filter(|(_, parent)| *parent == found[at]).map(|(pid, _)| *pid));
+        let of = found[at];
+        found.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| *pid));
         at += 1;
     }
     found.split_off(1)
@@ -261,6 +262,6 @@ pub fn descendants(of: u32) -> Vec<u32> {
 pub fn alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
-        .and_then(|s| s.rsplit_once(')').map(|(_, rest)| rest.trim_start().chars().next() != Some('Z')))
+        .and_then(|s| s.rsplit_once(')').map(|(_, rest)| !rest.trim_start().starts_with('Z')))
         .unwrap_or(false)
 }

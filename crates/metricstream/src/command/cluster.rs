@@ -1,0 +1,154 @@
+//! `cluster …`: one that stays, in the foreground or detached.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::cli::{ClusterCommand, EngineName, Format, NodeArgs, UpArgs};
+use crate::exit::{Code, Ending, Failure};
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::supervisor::protocol::{self, Answer, NodeAction, Request, Status};
+use crate::supervisor::server;
+
+pub(crate) async fn run(what: ClusterCommand) -> Ending {
+    match what {
+        ClusterCommand::Up(args) => up(args).await,
+        ClusterCommand::Status { name, format } => {
+            let status = protocol::status(&name).await?;
+            if format == Format::Json {
+                output::print(&format!("{:#}\n", json!(status)));
+            } else {
+                output::print(&describe(&status));
+            }
+            Ok(Code::Pass)
+        }
+        ClusterCommand::Wait { name, isr_full, timeout } => wait(&name, isr_full, timeout).await,
+        ClusterCommand::Kill(node) => act(NodeAction::Kill, &node).await,
+        ClusterCommand::Stop(node) => act(NodeAction::Stop, &node).await,
+        ClusterCommand::Start(node) => act(NodeAction::Start, &node).await,
+        ClusterCommand::Pause(node) => act(NodeAction::Pause, &node).await,
+        ClusterCommand::Resume(node) => act(NodeAction::Resume, &node).await,
+        ClusterCommand::Down { name } => {
+            say(protocol::ask(&name, &Request::Down, Duration::from_secs(90)).await?);
+            // Its socket goes last: until then the name is not free.
+            let path = protocol::socket_path(&name)?;
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while path.exists() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(Code::Pass)
+        }
+    }
+}
+
+fn say(answer: Answer) {
+    if let Answer::Done { text } = answer {
+        output::print(&format!("{text}\n"));
+    }
+}
+
+async fn act(action: NodeAction, node: &NodeArgs) -> Ending {
+    let request = Request::Node { action, node: node.node };
+    say(protocol::ask(&node.name, &request, Duration::from_secs(90)).await?);
+    Ok(Code::Pass)
+}
+
+async fn wait(name: &str, isr_full: bool, timeout: Duration) -> Ending {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let status = protocol::status(name).await?;
+        let ready = status.partitions.iter().all(|p| p.leader >= 0);
+        if if isr_full { status.isr_full() } else { ready } {
+            return Ok(Code::Pass);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure {
+                code: Code::Violated,
+                error: anyhow::anyhow!("waited {} s; {}", timeout.as_secs_f64(), status.missing()),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = format!(
+        "{}   {} {}   profile {}   bootstrap {}\n",
+        status.name, status.engine, status.version, status.profile, status.bootstrap
+    );
+    for n in &status.nodes {
+        let active = if status.active_controller == Some(n.id) { "   active controller" } else { "" };
+        let fenced = if n.fenced == Some(true) { ", fenced" } else { "" };
+        text.push_str(&format!("{} {}   {}{fenced}   port {}{active}\n", n.role, n.id, n.state, n.port));
+    }
+    for p in &status.partitions {
+        text.push_str(&format!("{}-{}   leader {}   replicas {:?}   ISR {:?}\n", p.topic, p.partition, p.leader, p.replicas, p.isr));
+    }
+    text
+}
+
+async fn up(args: UpArgs) -> Ending {
+    if args.engine == EngineName::Remote {
+        return Err(Failure::usage("engine remote starts no clusters; use --engine kafka"));
+    }
+    if args.detach {
+        return detach(&args).await;
+    }
+    server::own(&args, |bootstrap| output::print(&format!("bootstrap {bootstrap}\n")), output::note).await
+}
+
+/// Ends a supervisor that is not wanted any more, unless it was let go.
+struct Starting(Option<Child>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // Its guardian takes the rest.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+async fn detach(args: &UpArgs) -> Ending {
+    let mut interrupt = Interrupt::listen()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("__supervisor").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn()?;
+    let line = serde_json::to_string(args).map_err(Failure::environment)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        writeln!(stdin, "{line}")?;
+    }
+    let Some(stdout) = child.stdout.take() else { return Err(Failure::environment("the supervisor has no output")) };
+    let mut starting = Starting(Some(child));
+    let (tx, mut lines) = tokio::sync::mpsc::channel::<String>(64);
+    std::thread::spawn(move || {
+        BufReader::new(stdout).lines().map_while(Result::ok).all(|line| tx.blocking_send(line).is_ok())
+    });
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting")),
+        };
+        let Some(line) = line else { return Err(Failure::environment("the supervisor ended without a word")) };
+        let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        match word {
+            "progress" => output::note(rest),
+            "ready" => {
+                starting.0.take();
+                output::print(&format!("bootstrap {rest}\n"));
+                return Ok(Code::Pass);
+            }
+            "failed" => {
+                let (code, message) = rest.split_once(' ').unwrap_or(("3", rest));
+                let message = message.replace('\u{2028}', "\n");
+                return Err(if code == "2" { Failure::usage(message) } else { Failure::environment(message) });
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `consume`: reads a topic as a member of a group and tells of every rebalance.
+
+use metricstream_load::tools::{self, Seen};
+use serde_json::json;
+
+use super::produce::stop_on_interrupt;
+use super::{blocking, client_of};
+use crate::cli::{ConsumeArgs, Format, key_value};
+use crate::exit::{Code, Ending};
+use crate::output;
+
+pub(crate) async fn run(args: ConsumeArgs) -> Ending {
+    let mut at = args.at.clone();
+    let [topic, group] = match args.what.as_slice() {
+        [brokers, topic, group] => {
+            at.bootstrap = Some(brokers.clone());
+            [topic.clone(), group.clone()]
+        }
+        [topic, group] => [topic.clone(), group.clone()],
+        _ => return Err(crate::exit::Failure::usage("want [BROKERS] TOPIC GROUP")),
+    };
+    let mut client = client_of(&at).await?;
+    client.set("group.id", &group).set("client.id", "metricstream-consume");
+    client.set("auto.offset.reset", if args.from_beginning { "earliest" } else { "latest" });
+    if args.protocol == "consumer" {
+        client.set("group.protocol", "consumer");
+    } else {
+        client.set("partition.assignment.strategy", &args.assignor);
+    }
+    for one in &args.config {
+        let (key, value) = key_value("--config", one)?;
+        client.set(key, value);
+    }
+    let stop = stop_on_interrupt()?;
+    let format = args.format;
+    let read = blocking(move || {
+        tools::consume(&client, &topic, args.count, &stop, &mut |seen| print(&seen, format))
+    })
+    .await?;
+    output::note(&format!("{read} messages read"));
+    // Ctrl-C is how a person ends a consumer: nothing went wrong.
+    Ok(Code::Pass)
+}
+
+fn print(seen: &Seen, format: Format) {
+    let line = match (seen, format) {
+        (Seen::Message { value, .. }, Format::Text) => value.clone(),
+        (Seen::Message { partition, offset, value }, Format::Json) => {
+            json!({"partition": partition, "offset": offset, "value": value}).to_string()
+        }
+        (Seen::Rebalanced { before, after }, Format::Text) => format!("Rebalancing: {before:?} → {after:?}"),
+        (Seen::Rebalanced { before, after }, Format::Json) => json!({"before": before, "after": after}).to_string(),
+        (Seen::Resumed { paused }, Format::Text) => format!("Resumed after {:.1} s", paused.as_secs_f64()),
+        (Seen::Resumed { paused }, Format::Json) => json!({"paused_s": paused.as_secs_f64()}).to_string(),
+        (Seen::Trouble(error), _) => {
+            output::note(&format!("trouble: {error}"));
+            return;
+        }
+    };
+    output::print(&format!("{line}\n"));
+}

@@ -1,0 +1,62 @@
+//! `produce`: lines of standard input, or generated messages, to a topic.
+
+use std::io::BufRead;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use metricstream_load::tools;
+
+use super::{blocking, client_of};
+use crate::cli::{ProduceArgs, key_value};
+use crate::exit::{Code, Ending, Failure};
+use crate::interrupt::Interrupt;
+use crate::output;
+
+pub(crate) async fn run(args: ProduceArgs) -> Ending {
+    if args.rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
+        return Err(Failure::usage("--rate: want a number above 0"));
+    }
+    let mut client = client_of(&args.at).await?;
+    client.set("acks", &args.acks);
+    if args.acks == "all" || args.acks == "-1" {
+        client.set("enable.idempotence", "true");
+    }
+    for one in &args.config {
+        let (key, value) = key_value("--config", one)?;
+        client.set(key, value);
+    }
+    let stop = stop_on_interrupt()?;
+    let stopped = Arc::clone(&stop);
+    let sent = blocking(move || {
+        let size = args.size as usize;
+        match args.count {
+            Some(count) => {
+                let mut values = (0..count).map(|n| {
+                    let mut value = format!("metric-{n} ").into_bytes();
+                    value.resize(size.max(1), b'.');
+                    value
+                });
+                tools::produce(&client, &args.topic, &mut values, args.rate, &stop)
+            }
+            None => {
+                let mut lines = std::io::stdin().lock().lines().map_while(Result::ok).map(String::into_bytes);
+                tools::produce(&client, &args.topic, &mut lines, args.rate, &stop)
+            }
+        }
+    })
+    .await?;
+    output::print(&format!("{sent} messages acknowledged\n"));
+    Ok(if stopped.load(Ordering::Relaxed) { Code::Interrupted } else { Code::Pass })
+}
+
+/// A flag that the first signal sets.
+pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut interrupt = Interrupt::listen()?;
+    let flag = Arc::clone(&stop);
+    tokio::spawn(async move {
+        interrupt.wait().await;
+        flag.store(true, Ordering::Relaxed);
+    });
+    Ok(stop)
+}

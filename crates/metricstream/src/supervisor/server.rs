@@ -1,0 +1,245 @@
+//! The owner of a cluster that stays: starts it, answers on its control socket, and takes it down.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metricstream_engine::observation::Observation;
+use metricstream_engine::{FaultKind, NodeState, Role};
+use metricstream_scenario::{Controllers, Topic, Topology};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+
+use super::protocol::{self, Answer, LINE_LIMIT_BYTES, NodeAction, Request, Status};
+use crate::cli::{ProfileName, UpArgs};
+use crate::drive::cluster::{Cluster, failure, spec};
+use crate::exit::{Code, Ending, Failure};
+use crate::interrupt::Interrupt;
+use crate::source;
+
+/// A request that is not whole by then is not waited for.
+const REQUEST: Duration = Duration::from_secs(5);
+/// Clients served at once; others wait in the socket's queue.
+const CLIENTS_MAX: usize = 32;
+
+/// Ends the control socket with its owner.
+struct Socket(PathBuf);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+struct Owner {
+    name: String,
+    profile: ProfileName,
+    data_dir: PathBuf,
+    cluster: Cluster,
+}
+
+/// Starts a cluster, says so through `ready`, and serves until it is told to go down or interrupted.
+///
+/// # Errors
+/// If the name is taken, the topology makes no cluster, or it does not start.
+pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&str)) -> Ending {
+    let mut interrupt = Interrupt::listen()?;
+    let path = protocol::socket_path(&args.name)?;
+    let listener = claim(&args.name, &path).await?;
+    let _socket = Socket(path);
+    let (topology, topics) = topology(args)?;
+    let temporary = std::env::temp_dir().join(format!("metricstream-{}-{}", args.name, std::process::id()));
+    let data_dir = match &args.data {
+        Some(data) => std::path::absolute(data)?,
+        None => temporary.clone(),
+    };
+    let mut spec = spec(&args.name, &topology, data_dir.join("data"), data_dir.join("logs"))?;
+    spec.port = Some(args.port);
+    spec.keep_data = args.data.is_some();
+    let (seen_tx, seen) = mpsc::channel::<Observation>(1_024);
+    tokio::spawn(drain(seen));
+    let starting = Cluster::start(spec, &topics, args.kafka_version.clone(), seen_tx, progress);
+    let cluster = tokio::select! {
+        started = Box::pin(starting) => started?,
+        () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting")),
+    };
+    ready(&cluster.kafka.bootstrap());
+    let owner = Arc::new(Owner { name: args.name.clone(), profile: args.profile, data_dir, cluster });
+    let (down_tx, mut down) = watch::channel(false);
+    let slots = Arc::new(tokio::sync::Semaphore::new(CLIENTS_MAX));
+    let ending = loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let (owner, down, slots) = (Arc::clone(&owner), down_tx.clone(), Arc::clone(&slots));
+                tokio::spawn(async move {
+                    let Ok(_slot) = slots.acquire().await else { return };
+                    serve(&owner, stream, &down).await;
+                });
+            }
+            _ = down.wait_for(|asked| *asked) => break Ok(Code::Pass),
+            () = interrupt.wait() => break Ok(Code::Interrupted),
+        }
+    };
+    owner.cluster.kafka.stop().await;
+    if args.data.is_none() {
+        let _ = std::fs::remove_dir_all(&temporary);
+    }
+    ending
+}
+
+/// The observer's image answers; its single changes are nobody's here.
+async fn drain(mut seen: mpsc::Receiver<Observation>) {
+    while seen.recv().await.is_some() {}
+}
+
+/// Takes the name: a socket that nobody answers on is left over from an owner that was killed.
+async fn claim(name: &str, path: &PathBuf) -> Result<UnixListener, Failure> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(Failure::environment(format!(
+            "a cluster named {name} is running already; end it with: metricstream cluster down --name {name}, or use another --name"
+        )));
+    }
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn topology(args: &UpArgs) -> Result<(Topology, Vec<Topic>), Failure> {
+    let topics = args.topic.iter().map(|t| topic(t, args.brokers)).collect::<Result<Vec<_>, _>>()?;
+    let controllers = args.controllers.map_or(Controllers::Combined, Controllers::Separate);
+    let topology = Topology {
+        brokers: args.brokers,
+        controllers,
+        profile: source::profile_of(args.profile),
+        broker_config: Default::default(),
+        topics: topics.clone(),
+    };
+    Ok((topology, topics))
+}
+
+/// `NAME:PARTITIONS:REPLICATION`.
+fn topic(text: &str, brokers: u32) -> Result<Topic, Failure> {
+    let wrong = |why: &str| Failure::usage(format!("--topic {text}: {why}; want NAME:PARTITIONS:REPLICATION, such as metrics:6:3"));
+    let [name, partitions, replication] = text.split(':').collect::<Vec<_>>()[..] else {
+        return Err(wrong("three parts are needed"));
+    };
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > 249 || !name.chars().all(sound) {
+        return Err(wrong("the name has 1 to 249 letters, digits, `.`, `_` or `-`"));
+    }
+    let partitions = partitions.parse().ok().filter(|n| (1..=1_000).contains(n));
+    let replication_factor = replication.parse().ok().filter(|n| *n >= 1 && u32::from(i16::unsigned_abs(*n)) <= brokers);
+    Ok(Topic {
+        name: name.to_owned(),
+        partitions: partitions.ok_or_else(|| wrong("partitions are 1 to 1000"))?,
+        replication_factor: replication_factor.ok_or_else(|| wrong(&format!("replication is 1 to {brokers}, the brokers")))?,
+        min_insync_replicas: replication_factor.map_or(1, |n: i16| if n >= 3 { 2 } else { 1 }),
+        replicas: Vec::new(),
+        config: Default::default(),
+    })
+}
+
+async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let mut from = BufReader::new(read.take(LINE_LIMIT_BYTES));
+    let Ok(Ok(_)) = tokio::time::timeout(REQUEST, from.read_line(&mut line)).await else { return };
+    let answer = match serde_json::from_str::<Request>(&line) {
+        Err(error) => Answer::Refused { usage: true, message: format!("a request that is none: {error}") },
+        Ok(Request::Status) => Answer::Status(owner.status()),
+        Ok(Request::Node { action, node }) => owner.node(action, node).await,
+        Ok(Request::Down) => {
+            owner.cluster.kafka.stop().await;
+            Answer::Done { text: format!("cluster {} is down", owner.name) }
+        }
+    };
+    let is_down = line.contains("\"down\"");
+    let mut text = serde_json::to_vec(&answer).unwrap_or_default();
+    text.push(b'\n');
+    let _ = write.write_all(&text).await;
+    if is_down && matches!(answer, Answer::Done { .. }) {
+        down.send_replace(true);
+    }
+}
+
+impl Owner {
+    fn status(&self) -> Status {
+        let image = self.cluster.observer.image();
+        let kafka = &self.cluster.kafka;
+        let node = |n: metricstream_engine::NodeStatus| protocol::Node {
+            id: n.id,
+            role: match n.role {
+                Role::Combined | Role::Broker => "broker".to_owned(),
+                Role::Controller => "controller".to_owned(),
+            },
+            state: n.state.to_string(),
+            fenced: image.brokers.get(&n.id).map(|b| b.fenced || n.state != NodeState::Running),
+            pid: n.pid,
+            port: n.port,
+            log: n.log_path.display().to_string(),
+        };
+        Status {
+            name: self.name.clone(),
+            engine: "kafka".to_owned(),
+            version: kafka.version().to_owned(),
+            profile: if self.profile == ProfileName::Apache { "apache" } else { "fast" }.to_owned(),
+            bootstrap: kafka.bootstrap(),
+            data_dir: self.data_dir.display().to_string(),
+            pid: std::process::id(),
+            active_controller: image.controller.map(|(node, _)| node),
+            nodes: kafka.nodes().into_iter().map(node).collect(),
+            partitions: image
+                .partitions
+                .iter()
+                .filter(|((topic, _), _)| !topic.starts_with("__"))
+                .map(|((topic, partition), p)| protocol::Partition {
+                    topic: topic.clone(),
+                    partition: *partition,
+                    leader: p.leader,
+                    replicas: p.replicas.clone(),
+                    isr: p.isr.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    async fn node(&self, action: NodeAction, node: i32) -> Answer {
+        let (kind, done) = match action {
+            NodeAction::Kill => (FaultKind::Kill, "killed"),
+            NodeAction::Stop => (FaultKind::Stop, "stopped"),
+            NodeAction::Start => (FaultKind::Start, "started; wait for it with: metricstream cluster wait --isr-full"),
+            NodeAction::Pause => (FaultKind::Pause, "paused"),
+            NodeAction::Resume => (FaultKind::Resume, "resumed"),
+        };
+        match Cluster::fault(self.cluster.kafka.clone(), kind, vec![node]).await {
+            Ok(_) => Answer::Done { text: format!("node {node} {done}") },
+            Err(error) => {
+                let failure = failure(error);
+                Answer::Refused { usage: failure.code == Code::Usage, message: format!("{:#}", failure.error) }
+            }
+        }
+    }
+}
+
+/// The hidden subcommand: the arguments come as JSON on standard input, what happens goes to standard output line by
+/// line: `progress …`, then `ready …` or `failed CODE …`.
+pub(crate) async fn main() -> Ending {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    let args: UpArgs = serde_json::from_str(&line).map_err(Failure::usage)?;
+    let say = |word: &str, text: &str| crate::output::print(&format!("{word} {}\n", text.replace('\n', "\u{2028}")));
+    let ending = own(
+        &args,
+        |bootstrap| crate::output::print(&format!("ready {bootstrap}\n")),
+        |text| crate::output::print(&format!("progress {text}\n")),
+    )
+    .await;
+    if let Err(failure) = &ending {
+        say("failed", &format!("{} {:#}", failure.code as u8, failure.error));
+    }
+    ending
+}

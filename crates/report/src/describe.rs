@@ -1,0 +1,1 @@
+//! Text for `scenario show` and `scenario list`.

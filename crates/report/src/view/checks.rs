@@ -1,0 +1,197 @@
+//! What was lost and why, which claims and guarantees held, and what the run comes to.
+
+use metricstream_ledger::result::{ClaimRow, Loss, Measured, RunResult, Verdict};
+
+use super::{Block, Mark, Section, Tone, groups, section};
+use crate::tally::spread;
+use crate::text::{count, number, seconds, thousands, thousands_signed};
+
+/// Lost ranges and anomalies that are shown.
+const ROWS_MAX: usize = 12;
+/// Claims, guarantees and reasons that are shown.
+const CHECKS_MAX: usize = 100;
+
+pub(super) fn losses(result: &RunResult) -> Section {
+    let mut blocks: Vec<Block> = result.losses.iter().take(ROWS_MAX).map(loss).collect();
+    if result.losses.len() > ROWS_MAX {
+        let left = &result.losses[ROWS_MAX..];
+        let messages: u64 = left.iter().fold(0, |sum, loss| sum.saturating_add(loss.count));
+        let text = format!(
+            "… {} with {} messages in result.json",
+            count(left.len(), "more range", "more ranges"),
+            thousands(messages)
+        );
+        blocks.push(Block::toned(Tone::Faint, text));
+    }
+    section("lost", blocks)
+}
+
+fn loss(row: &Loss) -> Block {
+    let place = match (row.first_offset, row.last_offset) {
+        (Some(first), Some(last)) if first != last => {
+            format!(" offsets {}–{}", thousands_signed(first), thousands_signed(last))
+        }
+        (Some(only), _) | (None, Some(only)) => format!(" offset {}", thousands_signed(only)),
+        (None, None) => String::new(),
+    };
+    let (tone, judged) = if row.predicted {
+        (Tone::Warn, "predicted: outside the guarantee")
+    } else {
+        (Tone::Bad, "a violation")
+    };
+    let messages = if row.count == 1 { "message" } else { "messages" };
+    let mut text =
+        format!("{}-{}{place}, {} {messages}: {}", row.topic, row.partition, thousands(row.count), row.cause);
+    // The cause is the ledger's sentence; what it leaves out is added.
+    if let Some(epoch) = row.epoch.filter(|_| !row.cause.contains("epoch")) {
+        text += &format!(", leader epoch {epoch}");
+    }
+    if let Some(fault) = row.fault.as_deref().filter(|fault| !row.cause.contains(fault)) {
+        text += &format!(", after {fault}");
+    }
+    Block::toned(tone, format!("{text} ({judged})"))
+}
+
+pub(super) fn anomalies(result: &RunResult) -> Section {
+    // What was lost has its own section, with causes.
+    let mut rows: Vec<_> = result.anomalies.iter().filter(|row| row.count > 0 && row.kind != "lost").collect();
+    rows.sort_by_key(|row| row.verdict != "violation");
+    let left_out = rows.len().saturating_sub(ROWS_MAX);
+    let mut blocks = Vec::new();
+    for row in rows.into_iter().take(ROWS_MAX) {
+        let tone = if row.verdict == "violation" { Tone::Bad } else { Tone::Plain };
+        let place = match (&row.topic, row.partition, &row.group) {
+            (Some(topic), Some(partition), _) => format!(" on {topic}-{partition}"),
+            (Some(topic), None, _) => format!(" on {topic}"),
+            _ => String::new(),
+        };
+        let group = row.group.as_ref().map(|group| format!(" in {group}")).unwrap_or_default();
+        let evidence = if row.evidence.is_empty() { String::new() } else { format!(": {}", row.evidence) };
+        let text = format!("{} × {}{place}{group}, {}{evidence}", thousands(row.count), row.kind, row.verdict);
+        blocks.push(Block::toned(tone, text));
+    }
+    if left_out > 0 {
+        blocks.push(Block::toned(Tone::Faint, format!("… {left_out} more in result.json")));
+    }
+    section("anomalies", blocks)
+}
+
+fn mark(held: Option<bool>) -> Mark {
+    match held {
+        Some(true) => Mark::Held,
+        Some(false) => Mark::Broken,
+        None => Mark::Unknown,
+    }
+}
+
+pub(super) fn claims(result: &RunResult) -> Section {
+    let blocks = result
+        .claims
+        .iter()
+        .take(CHECKS_MAX)
+        .map(|row| Block::Check {
+            mark: mark(row.held),
+            text: row.text.clone(),
+            value: measured(row),
+            note: claim_note(row),
+        })
+        .collect();
+    section("claims", blocks)
+}
+
+fn claim_note(row: &ClaimRow) -> String {
+    if row.held != Some(false) {
+        return row.reason.clone();
+    }
+    // A claim's text says what it expects of a number; for the rest it may not.
+    let expected = match &row.measured {
+        Some(Measured::Text(_)) => format!("not {}", row.expected),
+        _ => String::new(),
+    };
+    [expected, row.reason.clone()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// A claim's measured value with its unit.
+pub(crate) fn measured(row: &ClaimRow) -> String {
+    match &row.measured {
+        None => "–".to_owned(),
+        Some(Measured::Bool(true)) => "yes".to_owned(),
+        Some(Measured::Bool(false)) => "no".to_owned(),
+        Some(Measured::Text(text)) => text.clone(),
+        Some(Measured::Number(n)) if row.unit == "s" => seconds(*n),
+        Some(Measured::Number(n)) if row.unit.is_empty() => number(*n),
+        Some(Measured::Number(n)) => format!("{}\u{a0}{}", number(*n), row.unit),
+    }
+}
+
+pub(super) fn guarantees(result: &RunResult) -> Section {
+    let unjudged = if result.verdict == Verdict::Inconclusive { Mark::Unknown } else { Mark::Void };
+    let blocks = result
+        .guarantees
+        .iter()
+        .take(CHECKS_MAX)
+        .map(|row| Block::Check {
+            mark: row.held.map_or(unjudged, |held| mark(Some(held))),
+            text: row.text.clone(),
+            value: String::new(),
+            note: row.evidence.clone(),
+        })
+        .collect();
+    section("guarantees", blocks)
+}
+
+pub(super) fn not_measured(result: &RunResult) -> Section {
+    let line = |text: &String| Block::toned(Tone::Warn, text.clone());
+    section("unmeasured", result.not_measured.iter().take(CHECKS_MAX).map(line).collect())
+}
+
+/// The reasons, where the last line does not say them already.
+pub(super) fn reasons(result: &RunResult) -> Section {
+    let said = usize::from(result.verdict != Verdict::Pass);
+    let tone = if result.verdict == Verdict::Pass { Tone::Plain } else { Tone::Bad };
+    let line = |text: &String| Block::toned(tone, text.clone());
+    section("reasons", result.reasons.iter().skip(said).take(CHECKS_MAX).map(line).collect())
+}
+
+pub(super) fn verdict_text(result: &RunResult) -> String {
+    let mut parts = Vec::new();
+    match (result.verdict, result.reasons.first()) {
+        (Verdict::Inconclusive, reason) => {
+            parts.push(reason.cloned().unwrap_or_else(|| "the audit could not be finished".to_owned()));
+        }
+        (Verdict::Fail, Some(reason)) => parts.push(reason.clone()),
+        (Verdict::Fail | Verdict::Pass, _) => parts.push(lost(result)),
+    }
+    parts.extend(stopped(result));
+    if !result.claims.is_empty() {
+        let held = result.claims.iter().filter(|row| row.held == Some(true)).count();
+        let unknown = result.claims.iter().filter(|row| row.held.is_none()).count();
+        let mut text = format!("{held} of {} held", count(result.claims.len(), "claim", "claims"));
+        if unknown > 0 {
+            text += &format!(", {unknown} not measured");
+        }
+        parts.push(text);
+    }
+    parts.join("; ")
+}
+
+fn lost(result: &RunResult) -> String {
+    let m = &result.messages;
+    match (m.lost, m.lost_predicted) {
+        (0, _) if m.acked == 0 => "nothing was acknowledged, so nothing could be lost".to_owned(),
+        (0, _) => "nothing lost".to_owned(),
+        (lost, predicted) if predicted >= lost => format!("{} lost, outside the guarantee", thousands(lost)),
+        (lost, _) => format!("{} acknowledged messages lost", thousands(lost)),
+    }
+}
+
+fn stopped(result: &RunResult) -> Option<String> {
+    let writes: Vec<_> = result.unavailability.iter().filter(|row| row.op == "write").collect();
+    if let Some((_, longest)) = spread(writes.iter().map(|row| row.duration_s)) {
+        let one_fault = writes.iter().all(|row| row.fault == writes[0].fault);
+        let up_to = if one_fault { "" } else { "up to " };
+        return Some(format!("writes stopped for {up_to}{}", seconds(longest)));
+    }
+    let pause = groups::longest_pause_s(result)?;
+    Some(format!("longest pause of a partition {}", seconds(pause)))
+}

@@ -1,0 +1,191 @@
+//! What was counted and timed: messages, latency, throughput, unavailability, failover, recovery.
+
+use std::collections::BTreeMap;
+
+use metricstream_ledger::result::{Failover, Latency, Messages, RunResult, Unavailability};
+
+use super::{Block, Grid, Section, Tone, section};
+use crate::tally::{spread, spread_text};
+use crate::text::{count, maybe_seconds, millis, number, seconds, thousands};
+
+/// Faults of which the failover is shown.
+const FAILOVERS_MAX: usize = 12;
+
+pub(super) fn messages(result: &RunResult) -> Section {
+    let m = &result.messages;
+    let mut parts = vec![format!("{} sent", thousands(m.sent)), format!("{} acked", thousands(m.acked))];
+    let more = [(m.failed, "failed"), (m.unknown, "unknown")];
+    parts.extend(more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", thousands(*n))));
+    if m.unknown_survived > 0 {
+        parts.push(format!("{} of the unknown in the log", thousands(m.unknown_survived)));
+    }
+    parts.push(lost(m, result.verdict == metricstream_ledger::result::Verdict::Inconclusive));
+    parts.push(format!("{} duplicated", thousands(m.duplicates)));
+    parts.push(format!("{} reordered", thousands(m.reordered)));
+    let rare = [
+        (m.phantom, "phantom"),
+        (m.alien, "alien"),
+        (m.redelivered, "redelivered"),
+        (m.lost_to_group, "lost to a group"),
+    ];
+    parts.extend(rare.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", thousands(*n))));
+    if let Some(rate) = m.success_rate.filter(|rate| rate.is_finite()) {
+        // Rounded down: 100 % must mean all of them.
+        parts.push(format!("{} % acknowledged", number((rate * 10_000.0).floor() / 100.0)));
+    }
+    let bad = m.lost > m.lost_predicted || m.phantom > 0 || m.alien > 0 || m.lost_to_group > 0;
+    section("messages", vec![Block::toned(if bad { Tone::Bad } else { Tone::Plain }, together(&parts))])
+}
+
+/// Joined so that a line breaks between parts only.
+fn together(parts: &[String]) -> String {
+    parts.iter().map(|part| part.replace(' ', "\u{a0}")).collect::<Vec<_>>().join(" · ")
+}
+
+fn lost(m: &Messages, inconclusive: bool) -> String {
+    match (m.lost, m.lost_predicted) {
+        // An audit that was not finished has found no loss; that is not the same as none.
+        (0, _) if inconclusive => "0 lost so far as was audited".to_owned(),
+        (lost, 0) => format!("{} lost", thousands(lost)),
+        (lost, predicted) if predicted >= lost => format!("{} lost, as predicted", thousands(lost)),
+        (lost, predicted) => format!("{} lost, {} of them as predicted", thousands(lost), thousands(predicted)),
+    }
+}
+
+pub(super) fn latency(result: &RunResult) -> Section {
+    let mut blocks = Vec::new();
+    for (kind, label) in [("response", "response, ms"), ("end_to_end", "end to end, ms")] {
+        let rows: Vec<&Latency> = result.latency.iter().filter(|row| row.kind == kind && row.count + row.open > 0).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let several_acks = rows.iter().any(|row| row.acks != rows[0].acks);
+        let open = rows.iter().any(|row| row.open > 0);
+        let mut head = vec![label, "p50", "p99", "p99.9", "max"];
+        if open {
+            head.push("unanswered");
+        }
+        let mut grid =
+            Grid { head: head.into_iter().map(str::to_owned).collect(), rows: Vec::new(), numbers: true };
+        for row in rows {
+            let name = if several_acks { format!("{}, acks={}", row.phase, row.acks) } else { row.phase.clone() };
+            let mut cells = vec![name];
+            cells.extend([row.p50_ms, row.p99_ms, row.p999_ms, row.max_ms].map(millis));
+            if open {
+                cells.push(thousands(row.open));
+            }
+            grid.rows.push(cells);
+        }
+        blocks.push(Block::Table(grid));
+    }
+    section("latency", blocks)
+}
+
+pub(super) fn throughput(result: &RunResult) -> Section {
+    if result.throughput.is_empty() {
+        return section("throughput", Vec::new());
+    }
+    let head = ["per second", "acked", "delivered", "MB", "limited by"];
+    let mut grid = Grid { head: head.map(str::to_owned).to_vec(), rows: Vec::new(), numbers: true };
+    let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), number);
+    for row in &result.throughput {
+        grid.rows.push(vec![
+            row.phase.clone(),
+            shown(row.acked_per_s.map(f64::round)),
+            shown(row.delivered_per_s.map(f64::round)),
+            shown(row.mb_per_s),
+            row.limited_by.clone().unwrap_or_else(|| "–".to_owned()),
+        ]);
+    }
+    section("throughput", vec![Block::Table(grid)])
+}
+
+pub(super) fn unavailability(result: &RunResult) -> Section {
+    let mut blocks = Vec::new();
+    for (op, word) in [("write", "writes"), ("read", "reads")] {
+        let rows: Vec<&Unavailability> = result.unavailability.iter().filter(|row| row.op == op).collect();
+        let Some((_, longest)) = spread(rows.iter().map(|row| row.duration_s)) else { continue };
+        let mut where_: Vec<(&str, i32)> = rows.iter().map(|row| (&*row.topic, row.partition)).collect();
+        where_.sort_unstable();
+        where_.dedup();
+        let total: f64 = rows.iter().map(|row| row.duration_s).sum();
+        let mut text = format!("{word}: {}, longest {}", count(where_.len(), "partition", "partitions"), seconds(longest));
+        if rows.len() > 1 {
+            text += &format!(", {} partition-seconds", number(total));
+        }
+        if let Some((_, error)) = spread(rows.iter().map(|row| row.resolution_ms)) {
+            text += &format!(", each ± {}", seconds(error / 1_000.0));
+        }
+        let open = rows.iter().filter(|row| row.open).count();
+        if open > 0 {
+            text += &format!("; {open} not over when the run ended");
+        }
+        blocks.push(Block::toned(if open > 0 { Tone::Bad } else { Tone::Plain }, text));
+    }
+    section("unavailable", blocks)
+}
+
+/// One line per fault and old leader: what each part of the failover took, and what was to be expected.
+pub(super) fn failovers(result: &RunResult) -> Section {
+    let mut groups: BTreeMap<(Option<&str>, i32), Vec<&Failover>> = BTreeMap::new();
+    for row in &result.failovers {
+        groups.entry((row.fault.as_deref(), row.from)).or_default().push(row);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    let first = |rows: &[&Failover]| spread(rows.iter().map(|row| row.elected_s)).map_or(f64::INFINITY, |(low, _)| low);
+    groups.sort_by(|a, b| first(&a.1).total_cmp(&first(&b.1)));
+    let left_out = groups.len().saturating_sub(FAILOVERS_MAX);
+    let mut blocks = Vec::new();
+    for ((fault, from), rows) in groups.into_iter().take(FAILOVERS_MAX) {
+        let since_fault = |of: fn(&Failover) -> Option<f64>| {
+            spread_text(rows.iter().filter_map(|row| Some(of(row)? - row.fault_s?)))
+        };
+        let steps = [
+            ("fenced", since_fault(|row| row.fenced_s)),
+            ("elected", since_fault(|row| Some(row.elected_s))),
+            ("learned", since_fault(|row| row.learned_s)),
+            ("acknowledged", since_fault(|row| row.first_ack_s)),
+        ];
+        let told: Vec<String> =
+            steps.into_iter().filter_map(|(word, took)| Some(format!("{word}\u{a0}{}", took?))).collect();
+        let what = format!("{} from broker {from}", count(rows.len(), "leader", "leaders"));
+        let after = fault.map(|id| format!(", after {id}")).unwrap_or_default();
+        let told = if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) };
+        blocks.push(Block::text(format!("{what}{after}{told}")));
+        if let Some(predicted) = rows.iter().find_map(|row| row.predicted.as_deref()) {
+            let late = rows.iter().any(|row| {
+                row.fault_s.zip(row.predicted_max_s).is_some_and(|(fault, most)| row.elected_s - fault > most)
+            });
+            let (tone, word) = if late { (Tone::Warn, "later than predicted: ") } else { (Tone::Faint, "predicted ") };
+            blocks.push(Block::Text { tone, indent: true, text: format!("{word}{predicted}") });
+        }
+    }
+    if left_out > 0 {
+        blocks.push(Block::toned(Tone::Faint, format!("… {left_out} more in result.json")));
+    }
+    section("failover", blocks)
+}
+
+pub(super) fn recovery(result: &RunResult) -> Section {
+    let after = |row: &metricstream_ledger::result::Recovery, at: Option<f64>| {
+        at.map_or_else(|| "not seen".to_owned(), |at| format!("after {}", maybe_seconds(Some(at - row.restarted_s))))
+    };
+    let line = |row: &metricstream_ledger::result::Recovery| {
+        let tone = if row.isr_full_s.is_some() { Tone::Plain } else { Tone::Warn };
+        let text = format!(
+            "broker {} back at {}: unfenced {}, caught up {}, every ISR full {}",
+            row.broker,
+            seconds(row.restarted_s),
+            after(row, row.unfenced_s),
+            after(row, row.caught_up_s),
+            after(row, row.isr_full_s)
+        );
+        Block::toned(tone, text)
+    };
+    let mut blocks: Vec<Block> = result.recovery.iter().take(FAILOVERS_MAX).map(line).collect();
+    if result.recovery.len() > FAILOVERS_MAX {
+        let more = result.recovery.len() - FAILOVERS_MAX;
+        blocks.push(Block::toned(Tone::Faint, format!("… {more} more in result.json")));
+    }
+    section("recovery", blocks)
+}
