@@ -19,6 +19,8 @@ pub mod jsonl;
 mod lanes;
 pub mod ledger;
 pub mod measure;
+#[cfg(test)]
+mod mutants;
 mod offsets;
 mod reasons;
 pub mod result;

@@ -76,7 +76,9 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         let mut beyond = Tally::default();
         for (_, position, committed) in &watch.excess {
             // Only what the audit proves visible was passed over; without an audit nothing is proved.
-            let passed = place.log.count(*position, *committed);
+            // A value without identity was delivered too, though no message.
+            let visible = place.log.count(*position, *committed);
+            let passed = visible.saturating_sub(state.aliens.count(*position, *committed));
             if view.audited && passed > 0 {
                 beyond.add(passed, Spot::offsets(*position, *committed));
             }

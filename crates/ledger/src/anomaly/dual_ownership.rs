@@ -65,9 +65,9 @@ impl Ownership {
             let Some((late_first_us, _)) = late.delivered_us else { continue };
             for early in &intervals[..index] {
                 let Some((_, early_last_us)) = early.delivered_us else { continue };
-                // Without an end (a crash that nobody reported) an owner lives until its last delivery.
-                let early_end_us = early.to_us.unwrap_or(early_last_us + 1);
-                if early.member != late.member && early_last_us > late.from_us && late_first_us < early_end_us {
+                // An owner that never gave up (a crash that nobody reported) is judged by its last delivery alone.
+                let delivered_on = early_last_us > late.from_us;
+                if early.member != late.member && delivered_on && early.to_us.is_none_or(|end_us| late_first_us < end_us) {
                     found.push((early.member, late.member, late.from_us));
                 }
             }
