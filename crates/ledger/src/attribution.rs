@@ -190,9 +190,11 @@ impl Story {
         self.epochs.get(&(topic.to_owned(), partition)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the timeline says that the member stalled before `until_us`.
-    pub(crate) fn stalled(&self, group: &str, member: &str, until_us: i64) -> bool {
-        self.stalls.iter().any(|(g, m, at_us)| g == group && m == member && *at_us <= until_us)
+    /// Whether the timeline says that the member, or where its name is not known any member of the group, stalled
+    /// before `until_us`.
+    pub(crate) fn stalled(&self, group: &str, member: Option<&str>, until_us: i64) -> bool {
+        let is = |name: &str| member.is_none_or(|member| member == name);
+        self.stalls.iter().any(|(of, name, at_us)| of == group && is(name) && *at_us <= until_us)
     }
 
     /// Most replicas of the partition that were unclean in one recovery window.

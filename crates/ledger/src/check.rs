@@ -134,18 +134,31 @@ pub fn check(path: &Path) -> Result<Checked, CheckError> {
     let header = open_all(&files)?.header;
     let mut ledger = Ledger::new(header);
     let (records, damage) = pass(&files, &mut ledger)?;
+    let header = ledger.header().clone();
     let mut accounting = ledger.finish(events);
+    drop(ledger);
     if let Some(suspects) = accounting.suspects.take() {
-        let mut second = Ledger::focused(ledger.header().clone(), &suspects);
-        drop(ledger);
+        let mut second = Ledger::focused(header.clone(), &suspects);
         pass(&files, &mut second)?;
         accounting = second.finish(events);
-        ledger = second;
     }
     let damaged = damage.iter().map(|damage| format!("{}: {}", damage.path.display(), damage.error));
     accounting.inconclusive.extend(damaged.map(Inconclusive::Damaged));
     let events = timeline.as_ref().map(Vec::len);
-    Ok(Checked { header: ledger.header().clone(), accounting, records, damage, events })
+    Ok(Checked { header, accounting, records, damage, events })
+}
+
+/// The second pass for a ledger that ran beside its run: if it had to drop detail, the stored history has it. The
+/// history must have been ended or flushed.
+///
+/// # Errors
+/// [`CheckError`] if the history cannot be read; the first accounting then stays true, without the offsets.
+pub fn narrow(path: &Path, first: &Accounting, timeline: &[TimelineEvent]) -> Result<Option<Accounting>, CheckError> {
+    let Some(suspects) = &first.suspects else { return Ok(None) };
+    let files = files_of(path)?;
+    let mut second = Ledger::focused(open_all(&files)?.header, suspects);
+    pass(&files, &mut second)?;
+    Ok(Some(second.finish(timeline)))
 }
 
 /// Reads everything once.

@@ -82,8 +82,9 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         for (early, late, since_us) in state.ownership.overlaps() {
             let mut tally = Tally::default();
             tally.add(1, Spot { offsets: None, lane: None, seqs: None });
+            let known = view.header.members.iter().find(|member| member.incarnation == early);
+            let stalled = view.story.stalled(name, known.map(|member| member.name.as_str()), since_us);
             let (early, late) = (view.header.member_name(early), view.header.member_name(late));
-            let stalled = view.story.stalled(name, &early, since_us);
             let verdict = if stalled { Judgement::Expected } else { Judgement::Violation };
             out.report(AnomalyKind::DualOwnership, (place.tp, Some(group)), &tally, verdict, || {
                 let why = if stalled { "; it had been stalled" } else { "" };

@@ -182,7 +182,7 @@ impl Script {
     pub(super) fn store(&self, run: &Path) {
         let folder = run.join(crate::check::HISTORY_DIR);
         std::fs::create_dir_all(&folder).expect("folder");
-        let file = std::fs::File::create(folder.join("run.mslog")).expect("file");
+        let file = std::fs::File::create(folder.join("run.mshist")).expect("file");
         let mut writer = HistoryWriter::new(file, &self.header).expect("header");
         self.records.iter().for_each(|record| writer.write(record).expect("record"));
         writer.finish().expect("end");

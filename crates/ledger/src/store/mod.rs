@@ -16,7 +16,7 @@ pub const MAGIC: [u8; 8] = *b"MSLEDGER";
 /// Version of the binary layout.
 pub const VERSION: u32 = 1;
 /// File name extension.
-pub const EXTENSION: &str = "mslog";
+pub const EXTENSION: &str = "mshist";
 
 /// A block is closed when it reaches this size.
 const BLOCK_BYTES: usize = 64 * 1024;

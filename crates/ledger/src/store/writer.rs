@@ -37,6 +37,7 @@ pub struct HistoryWriter<W: Write> {
     in_block: u32,
     bytes: u64,
     records: u64,
+    ended: bool,
 }
 
 impl<W: Write> HistoryWriter<W> {
@@ -54,7 +55,7 @@ impl<W: Write> HistoryWriter<W> {
         start.extend(crc32c::crc32c(&json).to_le_bytes());
         start.extend(json);
         let block = Vec::with_capacity(BLOCK_BYTES + 1_024);
-        let mut writer = Self { inner, context: Context::default(), block, in_block: 0, bytes: 0, records: 0 };
+        let mut writer = Self { inner, context: Context::default(), block, in_block: 0, bytes: 0, records: 0, ended: false };
         writer.put(&start)?;
         Ok(writer)
     }
@@ -64,6 +65,9 @@ impl<W: Write> HistoryWriter<W> {
     /// # Errors
     /// [`WriteError::Io`]; the record is then not written.
     pub fn write(&mut self, record: &Record) -> Result<(), WriteError> {
+        if self.ended {
+            return Ok(());
+        }
         self.context.encode(&mut self.block, record);
         self.in_block += 1;
         if self.block.len() >= BLOCK_BYTES { self.close_block() } else { Ok(()) }
@@ -79,15 +83,27 @@ impl<W: Write> HistoryWriter<W> {
         self.inner.flush().map_err(|source| WriteError::Io { bytes, records, source })
     }
 
-    /// Ends the history. Without its end it reads as cut off.
+    /// Ends the history. Without its end it reads as cut off; what is written after it would be damage, so it is left
+    /// out.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`].
+    pub fn end(&mut self) -> Result<(), WriteError> {
+        if !self.ended {
+            self.close_block()?;
+            self.block.extend(self.records.to_le_bytes());
+            self.put_block(END)?;
+            self.ended = true;
+        }
+        self.flush()
+    }
+
+    /// Ends the history and gives its file back.
     ///
     /// # Errors
     /// [`WriteError::Io`].
     pub fn finish(mut self) -> Result<W, WriteError> {
-        self.close_block()?;
-        self.block.extend(self.records.to_le_bytes());
-        self.put_block(END)?;
-        self.flush()?;
+        self.end()?;
         Ok(self.inner)
     }
 

@@ -117,8 +117,17 @@ impl Recorder {
 
     /// What the ledger says.
     pub(crate) fn account(&mut self) -> Accounting {
-        self.flush();
-        self.ledger.finish(&self.timeline)
+        if self.disk.is_none()
+            && let Err(error) = self.history.end()
+        {
+            self.disk = Some(format!("history: {error}"));
+        }
+        let accounting = self.ledger.finish(&self.timeline);
+        // Detail that did not fit into memory is in the history; without it the counts stand, without offsets.
+        match metricstream_ledger::check::narrow(self.dir.path(), &accounting, &self.timeline) {
+            Ok(Some(narrowed)) => narrowed,
+            Ok(None) | Err(_) => accounting,
+        }
     }
 }
 
