@@ -16,6 +16,11 @@ fn under_load(out: &std::path::Path) -> (Running, Vec<u32>) {
         let events = std::fs::read_to_string(out.join("events.jsonl")).unwrap_or_default();
         events.contains("\"phase\"").then_some(())
     });
+    wait_for("a second of history", Duration::from_secs(30), || {
+        let files = std::fs::read_dir(out.join("history")).into_iter().flatten().flatten();
+        let bytes: u64 = files.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum();
+        (bytes > 4_000).then_some(())
+    });
     let pids = descendants(running.pid());
     assert!(pids.len() >= 3, "three brokers at least: {pids:?}");
     (running, pids)

@@ -26,9 +26,10 @@ fn broker_failure_moves_leaders_after_the_session_timeout_and_loses_nothing() {
         let took = failover["elected_s"].as_f64().unwrap() - failover["fault_s"].as_f64().unwrap();
         assert!((1.0..25.0).contains(&took), "elected {took} s after the kill");
     }
-    let writes = t.rows("unavailability").iter().filter(|u| u["op"] == "write").count();
-    assert_eq!(writes, 6, "acks=all stops on every partition, led by the victim or not");
-    let claim = t.claim("new-leaders");
+    let writes = t.rows("unavailability").iter().filter(|u| u["op"] == "write" && u["fault"] == "kill-2");
+    let stopped: std::collections::BTreeSet<_> = writes.filter_map(|u| u["partition"].as_i64()).collect();
+    assert_eq!(stopped.len(), 6, "acks=all stops on every partition, led by the victim or not");
+    let claim = t.claim("leaders");
     assert_eq!(claim["held"], false, "{claim:#}");
     assert!(claim["reason"].as_str().unwrap().contains("session"), "{claim:#}");
     assert!(t.rows("recovery").iter().any(|r| r["broker"] == 2 && r["isr_full_s"].is_number()));
@@ -176,7 +177,7 @@ fn a_member_that_crashes_is_only_missed_after_its_session() {
     let crash = t.rows("rebalances").iter().find(|r| r["trigger"].as_str().is_some_and(|x| x.contains("crash")));
     let crash = crash.expect("a rebalance by the crash");
     assert!(crash["duration_s"].as_f64().unwrap() > 3.0, "nobody can know before the session ends: {crash:#}");
-    assert_eq!(after(&t, "crash", "A").len(), 3, "{crash:#}");
+    assert_eq!(after(&t, "crash", "A").len(), 6, "all are its own now: {crash:#}");
 }
 
 #[test]
@@ -298,7 +299,7 @@ fn the_named_reason_follows_the_setting_that_decides() {
     let reason = |ms: &str| {
         let set = format!("topology.broker_config.\"broker.session.timeout.ms\"={ms}");
         let t = run("broker-failure", &["--set", &set]);
-        let claim = t.claim("new-leaders").clone();
+        let claim = t.claim("leaders").clone();
         (claim["measured"].as_f64().unwrap(), claim["reason"].as_str().unwrap().to_owned())
     };
     let (short, why_short) = reason("4500");

@@ -23,7 +23,10 @@ use crate::supervisor::protocol;
 pub(crate) fn client_properties(path: Option<&Path>) -> Result<BTreeMap<String, String>, Failure> {
     path.map_or_else(
         || Ok(BTreeMap::new()),
-        |path| metricstream_engine::read_client_config(path).map_err(crate::drive::cluster::failure),
+        |path| {
+            metricstream_engine::read_client_config(path)
+                .map_err(|e| Failure::usage(format!("--client-config: {e}")))
+        },
     )
 }
 

@@ -22,7 +22,8 @@ const READY: Duration = Duration::from_secs(180);
 /// An engine's error as the end of a command.
 pub(crate) fn failure(error: EngineError) -> Failure {
     let code = if error.exit_class() == ExitClass::Usage { Code::Usage } else { Code::Environment };
-    Failure { code, error: error.into() }
+    // Its text has its source in it already.
+    Failure { code, error: anyhow::anyhow!("{error}") }
 }
 
 /// A cluster of Apache Kafka, observed.

@@ -4,6 +4,7 @@
 pub(crate) mod bridge;
 pub(crate) mod cluster;
 mod recorder;
+mod warm_up;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,8 +27,10 @@ use crate::rundir::RunDir;
 use cluster::Cluster;
 use recorder::Recorder;
 
-/// Between the end of set-up and the run's second 0: what the load needs to connect.
-const LEAD: Duration = Duration::from_millis(500);
+/// Between the end of set-up and the run's second 0: what producers need to connect, and what groups need to form while
+/// the brokers' code is still cold and the first rebalance waits for company (group.initial.rebalance.delay.ms).
+const LEAD: Duration = Duration::from_millis(2_500);
+const LEAD_WITH_GROUPS: Duration = Duration::from_millis(7_000);
 /// Bounds on what waits to be taken in.
 const OBSERVATIONS: usize = 8_192;
 const LOAD_EVENTS: usize = 1_024;
@@ -79,7 +82,8 @@ pub(crate) async fn run(
         () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting; nothing was measured")),
     };
     let run_id = monotonic_ns().unsigned_abs() ^ (u64::from(std::process::id()) << 40);
-    let clock = RunClock::starting_in(LEAD);
+    let grouped = scenario.workload.groups.iter().any(|group| !group.members.is_empty());
+    let clock = RunClock::starting_in(if grouped { LEAD_WITH_GROUPS } else { LEAD });
     let started_at = clock.started_wall().to_string();
     let recorder = match Recorder::open(trial.dir, &scenario, run_id, trial.seed, &started_at) {
         Ok(recorder) => recorder,
@@ -164,6 +168,7 @@ impl Drive {
             self.failed = Some(failure);
             return;
         }
+        warm_up::run(&bootstrap, self.scenario.topology.brokers).await;
         tokio::time::sleep_until(self.clock.instant_of(0).into()).await;
         self.feed(&Event::ClusterReady { bootstrap, took_ms }, tell);
         let mut flush = tokio::time::interval(FLUSH_EVERY);
@@ -202,6 +207,9 @@ impl Drive {
     }
 
     fn observed(&mut self, observation: Observation, tell: &mut Tell<'_>) {
+        if warm_up::is_about(&observation) {
+            return;
+        }
         let event = bridge::timeline_event(&self.clock, observation);
         self.record(event.clone(), tell);
         self.feed(&Event::Timeline(event), tell);

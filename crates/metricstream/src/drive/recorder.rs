@@ -7,6 +7,7 @@ use std::io::BufWriter;
 use anyhow::Context;
 use metricstream_ledger::history::{Record, Tp};
 use metricstream_ledger::measure::Measurements;
+use metricstream_ledger::store::EXTENSION;
 use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_ledger::verdict::expected;
 use metricstream_ledger::{Accounting, Header, HistoryWriter, Ledger, Named, TopicInfo};
@@ -32,7 +33,7 @@ impl Recorder {
     /// Opens the history.
     pub(crate) fn open(dir: RunDir, scenario: &Scenario, run_id: u64, seed: u64, started_at: &str) -> anyhow::Result<Self> {
         let header = header(scenario, run_id, seed, started_at);
-        let path = dir.path().join("history").join("history.mshist");
+        let path = dir.path().join("history").join(format!("history.{EXTENSION}"));
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         let history = HistoryWriter::new(BufWriter::new(file), &header)?;
         Ok(Self {
