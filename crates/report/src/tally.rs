@@ -74,15 +74,6 @@ impl Names {
         self.partitions.values().map(|n| usize::try_from(*n).unwrap_or(0)).sum()
     }
 
-    /// `0`, or `metrics-0` where there are several topics.
-    pub(crate) fn partition(&self, topic: &str, partition: i32) -> String {
-        if self.partitions.len() == 1 && self.knows(topic) {
-            partition.to_string()
-        } else {
-            format!("{topic}-{partition}")
-        }
-    }
-
     /// `partition 1`, `partitions 1,4`, `metrics-1,4; logs-0`, or a count where a list would be endless.
     pub(crate) fn list(&self, which: &[(String, i32)]) -> String {
         /// Topics, and ranges of one topic, that are spelt out.

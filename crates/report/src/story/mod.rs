@@ -16,7 +16,6 @@ use crate::text::{count, seconds};
 use crate::view::{StoryLine, Tone};
 
 pub(crate) use partitions::{Change, Coalesced};
-pub(crate) use words::{fault, fenced_cause, healed, member_change};
 
 /// Lines that are told; a long chaos run has more, and they are in `events.jsonl`.
 const LINES_MAX: usize = 80;

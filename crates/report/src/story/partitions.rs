@@ -72,11 +72,6 @@ impl Coalesced {
         if self.last_us < at_us { self.flush() } else { None }
     }
 
-    /// Ends the group if nothing can join it any more.
-    pub(crate) fn flush_due(&mut self, now_us: i64) -> Option<Vec<Change>> {
-        self.flush_if(now_us)
-    }
-
     /// Ends the group.
     pub(crate) fn flush(&mut self) -> Option<Vec<Change>> {
         if self.group.is_empty() { None } else { Some(std::mem::take(&mut self.group)) }

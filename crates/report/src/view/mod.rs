@@ -10,7 +10,7 @@ mod partitions;
 
 use metricstream_ledger::result::{RunResult, Verdict};
 use metricstream_ledger::timeline::TimelineEvent;
-use metricstream_scenario::{Controllers, Profile, Scenario};
+use metricstream_scenario::{Controllers, Scenario};
 
 use crate::story;
 use crate::text::count;
@@ -218,13 +218,5 @@ fn acks_of(scenario: &Scenario, producer: &metricstream_scenario::Producer) -> S
     match acks.map_or("all", String::as_str) {
         "-1" | "all" => "acks=all".to_owned(),
         other => format!("acks={other}"),
-    }
-}
-
-/// A profile's name.
-pub(crate) fn profile_word(profile: Profile) -> &'static str {
-    match profile {
-        Profile::Apache => "apache",
-        Profile::Fast => "fast",
     }
 }

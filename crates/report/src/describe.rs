@@ -1,1 +1,0 @@
-//! Text for `scenario show` and `scenario list`.
