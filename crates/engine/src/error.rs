@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::admin::AdminError;
 use crate::spec::{FaultKind, NodeState};
 
 /// Whose fault an error is: decides the exit code of the program.
@@ -257,6 +258,13 @@ pub enum EngineError {
         /// What is wrong.
         why: String,
     },
+    /// The cluster refused, or did not answer.
+    #[error("{source}{}", remedy_of_admin(source))]
+    Admin {
+        /// What it was.
+        #[from]
+        source: AdminError,
+    },
     /// The guardian process cannot be used.
     #[error(
         "the guardian, which ends the cluster's processes should this program die, cannot be used: {detail}"
@@ -280,7 +288,10 @@ impl EngineError {
             | Self::IllegalFault { .. }
             | Self::Unsupported { .. }
             | Self::Address { .. }
-            | Self::ClientConfig { .. } => ExitClass::Usage,
+            | Self::ClientConfig { .. }
+            | Self::Admin {
+                source: AdminError::Refused { .. },
+            } => ExitClass::Usage,
             _ => ExitClass::Environment,
         }
     }
@@ -306,5 +317,15 @@ fn remedy_of(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => ". Choose a folder that you may write to",
         io::ErrorKind::ReadOnlyFilesystem => ". Choose a folder on a disk that is not read-only",
         _ => "",
+    }
+}
+
+const fn remedy_of_admin(error: &AdminError) -> &'static str {
+    match error {
+        AdminError::Refused { .. } => ". Change what was asked for",
+        AdminError::NotReady { .. } => {
+            ". The machine may be too slow or too full; the nodes' logs say more"
+        }
+        _ => ". Check that the cluster is up; the nodes' logs say more",
     }
 }

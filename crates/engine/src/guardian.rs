@@ -38,7 +38,7 @@ const REAP_POLL: Duration = Duration::from_millis(10);
 /// Exit code of a shim that could not become its program, as shells use it.
 const EXEC_FAILED: i32 = 127;
 
-/// How to start this build's guardian: a program that hands its remaining arguments to [`guardian_main`].
+/// How to start this build's guardian: a program that hands to [`guardian_main`] whatever arguments follow these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardianCommand {
     /// The executable, as a rule the one that is running.
@@ -53,9 +53,15 @@ impl GuardianCommand {
     /// # Errors
     /// If the system does not say which executable is running.
     pub fn of_this_program(subcommand: &str) -> Result<Self, EngineError> {
-        let program = std::env::current_exe().map_err(|source| EngineError::Guardian {
-            detail: format!("the running program has no path: {source}"),
-        })?;
+        // On Linux by the file that is running, even if another was put in its place meanwhile.
+        let running = PathBuf::from("/proc/self/exe");
+        let program = if running.exists() {
+            running
+        } else {
+            std::env::current_exe().map_err(|source| EngineError::Guardian {
+                detail: format!("the running program has no path: {source}"),
+            })?
+        };
         Ok(Self {
             program,
             args: vec![subcommand.into()],

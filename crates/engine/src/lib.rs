@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod client;
+mod engine;
 mod error;
 pub mod guardian;
 pub mod kafka;
@@ -12,6 +13,7 @@ pub mod observer;
 pub mod remote;
 mod spec;
 
+pub use engine::Engine;
 pub use error::{EngineError, ExitClass};
 pub use guardian::{GuardianCommand, guardian_main};
 pub use kafka::KafkaCluster;

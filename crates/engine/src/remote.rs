@@ -1,6 +1,7 @@
 //! A cluster that somebody else runs: reached, loaded and audited, never broken. And librdkafka's properties files.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::error::EngineError;
 
 /// How long one address may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_GRACE: Duration = Duration::from_millis(300);
 const ADDRESSES_MAX: usize = 100;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -20,6 +22,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Remote {
     bootstrap: String,
     client_config: BTreeMap<String, String>,
+    reached: Vec<SocketAddr>,
 }
 
 impl Remote {
@@ -36,34 +39,46 @@ impl Remote {
         let mut attempts = JoinSet::new();
         for (at, (host, port)) in addresses.iter().cloned().enumerate() {
             attempts.spawn(async move {
-                let outcome =
-                    match timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), port))).await
-                    {
-                        Ok(Ok(_)) => Ok(()),
-                        Ok(Err(error)) => Err(error.to_string()),
-                        Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
-                    };
-                (at, outcome)
+                let connected =
+                    timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), port))).await;
+                let outcome = connected
+                    .map_err(|_| format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+                (
+                    at,
+                    outcome.and_then(|stream| {
+                        stream
+                            .and_then(|s| s.peer_addr())
+                            .map_err(|error| error.to_string())
+                    }),
+                )
             });
         }
+        let mut reached = Vec::new();
         let mut failures = BTreeMap::new();
-        while let Some(outcome) = attempts.join_next().await {
+        // One address is enough; those that answer soon after are taken along.
+        let mut patience = CONNECT_TIMEOUT * 2;
+        while let Ok(Some(outcome)) = timeout(patience, attempts.join_next()).await {
             match outcome {
-                Ok((_, Ok(()))) => {
-                    let bootstrap: Vec<String> = addresses
-                        .iter()
-                        .map(|(host, port)| joined(host, *port))
-                        .collect();
-                    return Ok(Self {
-                        bootstrap: bootstrap.join(","),
-                        client_config,
-                    });
+                Ok((_, Ok(address))) => {
+                    reached.push(address);
+                    patience = CONNECT_GRACE;
                 }
                 Ok((at, Err(error))) => {
                     failures.insert(at, error);
                 }
                 Err(_) => {}
             }
+        }
+        if !reached.is_empty() {
+            let bootstrap: Vec<String> = addresses
+                .iter()
+                .map(|(host, port)| joined(host, *port))
+                .collect();
+            return Ok(Self {
+                bootstrap: bootstrap.join(","),
+                client_config,
+                reached,
+            });
         }
         let line = |(at, error): (&usize, &String)| {
             format!(
@@ -80,6 +95,12 @@ impl Remote {
     #[must_use]
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// The addresses that accepted a connection, resolved: at least one.
+    #[must_use]
+    pub fn reached(&self) -> &[SocketAddr] {
+        &self.reached
     }
 
     /// What every client of this cluster must set; it may hold secrets.
@@ -295,6 +316,10 @@ mod tests {
             format!("127.0.0.1:{down},127.0.0.1:{up}")
         );
         assert!(!remote.is_plaintext());
+        assert_eq!(
+            remote.reached(),
+            [SocketAddr::from((Ipv4Addr::LOCALHOST, up))]
+        );
         drop(listener);
         let error = Remote::connect(&format!("127.0.0.1:{down}"), BTreeMap::new())
             .await

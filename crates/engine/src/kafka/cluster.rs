@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::error::EngineError;
@@ -22,6 +23,7 @@ use crate::kafka::jvm::{Machine, STARTED, configure};
 use crate::kafka::ports::{Ports, explicit};
 use crate::kafka::process::{Process, end_of, tail, text_from};
 use crate::kafka::{Progress, format};
+use crate::observation::{Observation, Observed};
 use crate::spec::{ClusterSpec, FaultKind, Injected, NodeState, NodeStatus, Role};
 
 /// How long a controlled shutdown may take before the process is killed.
@@ -50,6 +52,7 @@ struct Inner {
     /// Folders that go when the cluster goes.
     temporary: Vec<PathBuf>,
     stopped: AtomicBool,
+    seen: mpsc::Sender<Observation>,
     runtime: Handle,
 }
 
@@ -72,7 +75,8 @@ struct Status {
 }
 
 impl KafkaCluster {
-    /// Installs Kafka if need be, starts every node and waits until each says that it has started.
+    /// [`prepare`](Self::prepare) and [`launch`](Self::launch) in one, for whom the log of each node is enough to see
+    /// what happens to it.
     ///
     /// # Errors
     /// Whatever stands in the way; nothing is left running then.
@@ -82,17 +86,64 @@ impl KafkaCluster {
         progress: Arc<Progress>,
         deadline: Duration,
     ) -> Result<Self, EngineError> {
-        let runtime = Handle::current();
-        let inner = runtime
-            .clone()
-            .spawn_blocking(move || Inner::new(spec, &wanted, &*progress, runtime));
-        let inner = Arc::new(inner.await.map_err(|_| EngineError::Stopped)??);
-        let cluster = Self { inner };
-        for node in cluster.inner.nodes.keys() {
-            cluster.fault(FaultKind::Start, *node).await?;
-        }
-        cluster.wait_started(deadline).await?;
+        let (seen, _) = mpsc::channel(1);
+        let cluster = Self::prepare(spec, wanted, progress, seen).await?;
+        cluster.launch(deadline).await?;
         Ok(cluster)
+    }
+
+    /// Installs Kafka if need be and prepares every node; none runs yet. What happens to them is told to `seen`.
+    ///
+    /// # Errors
+    /// Whatever stands in the way.
+    pub async fn prepare(
+        spec: ClusterSpec,
+        mut wanted: Wanted,
+        progress: Arc<Progress>,
+        seen: mpsc::Sender<Observation>,
+    ) -> Result<Self, EngineError> {
+        let runtime = Handle::current();
+        wanted.guardian.get_or_insert_with(|| spec.guardian.clone());
+        let prepared = runtime
+            .clone()
+            .spawn_blocking(move || Inner::new(spec, &wanted, &*progress, seen, runtime));
+        Ok(Self {
+            inner: Arc::new(prepared.await.map_err(|_| EngineError::Stopped)??),
+        })
+    }
+
+    /// Starts every node and waits until each says that it has started.
+    ///
+    /// # Errors
+    /// If one does not, or not before the deadline.
+    pub async fn launch(&self, deadline: Duration) -> Result<(), EngineError> {
+        for node in self.inner.nodes.keys() {
+            self.fault(FaultKind::Start, *node).await?;
+        }
+        self.wait_started(deadline).await
+    }
+
+    /// The brokers' addresses.
+    #[must_use]
+    pub fn brokers(&self) -> Vec<SocketAddr> {
+        self.inner
+            .listeners
+            .iter()
+            .filter_map(Listener::broker_address)
+            .collect()
+    }
+
+    /// The addresses of the brokers that run.
+    #[must_use]
+    pub fn running_brokers(&self) -> Vec<SocketAddr> {
+        let running = self
+            .inner
+            .nodes
+            .values()
+            .filter(|node| node.state() == NodeState::Running);
+        running
+            .filter_map(|node| node.listener.broker_address())
+            .collect()
     }
 
     /// Bootstrap addresses for clients.
@@ -192,7 +243,7 @@ impl KafkaCluster {
         loop {
             let mut still = Vec::new();
             for (node, from) in waiting {
-                match node.status().state {
+                match node.state() {
                     NodeState::Exited => return Err(node.ended_error()),
                     NodeState::Running | NodeState::Starting => {
                         let text = text_from(&node.log, from);
@@ -226,6 +277,21 @@ impl KafkaCluster {
         }
     }
 
+    /// Comes back when a node has ended by itself, with what its log says.
+    pub async fn wait_ended(&self) -> EngineError {
+        loop {
+            if let Some(node) = self
+                .inner
+                .nodes
+                .values()
+                .find(|node| node.state() == NodeState::Exited)
+            {
+                return node.ended_error();
+            }
+            sleep(POLL).await;
+        }
+    }
+
     /// Kills every node and waits until all are gone; the data goes too, unless it is to be kept.
     pub async fn stop(&self) {
         let inner = Arc::clone(&self.inner);
@@ -243,10 +309,12 @@ impl Inner {
         spec: ClusterSpec,
         wanted: &Wanted,
         progress: &Progress,
+        seen: mpsc::Sender<Observation>,
         runtime: Handle,
     ) -> Result<Self, EngineError> {
         let ids = spec.node_ids()?;
-        let listeners = choose_ports(&ids, spec.port)?;
+        // Said before anything takes long; chosen again after it.
+        choose_ports(&ids, spec.port)?;
         let java = Java::find()?;
         let java_version = java.version.clone();
         let kafka: Installed = wanted.find_or_install(progress)?;
@@ -266,6 +334,7 @@ impl Inner {
         {
             progress(&format!("{error}; nodes start more slowly without it"));
         }
+        let listeners = choose_ports(&ids, spec.port)?;
         let mut nodes = BTreeMap::new();
         for listener in &listeners {
             let node = Node::new(listener, &spec);
@@ -295,6 +364,7 @@ impl Inner {
             guardian,
             temporary,
             stopped,
+            seen,
             runtime,
         })
     }
@@ -321,7 +391,8 @@ impl Inner {
                 log_from,
             };
             drop(status);
-            self.runtime.spawn(watch(Arc::clone(node), process));
+            self.runtime
+                .spawn(watch(Arc::clone(node), process, self.seen.clone()));
             Ok(Injected { at })
         });
         if started.is_err() {
@@ -379,28 +450,18 @@ impl Drop for Inner {
     }
 }
 
-/// Notices the end of a process.
-async fn watch(node: Arc<Node>, process: Arc<Process>) {
+/// Notices the end of a process and tells of it.
+async fn watch(node: Arc<Node>, process: Arc<Process>, seen: mpsc::Sender<Observation>) {
     let exit = end_of(process.ended()).await;
-    let mut status = node.status();
-    // Whoever waited for this end may have started another process since.
-    if !status
-        .process
-        .as_ref()
-        .is_some_and(|present| Arc::ptr_eq(present, &process))
-    {
-        return;
-    }
-    status.process = None;
-    match status.state {
-        NodeState::Killed => {}
-        NodeState::Stopping => status.state = NodeState::Stopped,
-        _ => {
-            status.state = NodeState::Exited;
-            status.exit = Some(exit);
-            tracing::warn!(node = node.listener.id, %exit, log = %node.log.display(), "a node ended by itself");
-        }
-    }
+    let expected = node.process_ended(&process, exit);
+    let (node, status) = (node.listener.id, exit.to_string());
+    let _ = seen
+        .send(Observation::now(Observed::NodeExited {
+            node,
+            status,
+            expected,
+        }))
+        .await;
 }
 
 impl Node {
@@ -428,6 +489,10 @@ impl Node {
 
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> NodeState {
+        self.status().state
     }
 
     fn snapshot(&self) -> NodeStatus {
@@ -513,21 +578,39 @@ impl Node {
 
     /// Whether the process ended in time. Once it has, the node may be started again.
     async fn wait_gone(&self, process: &Arc<Process>, deadline: Duration) -> bool {
-        let gone = timeout(deadline, end_of(process.ended())).await.is_ok();
+        let Ok(exit) = timeout(deadline, end_of(process.ended())).await else {
+            return false;
+        };
+        // The watcher may run later than whoever waits here.
+        self.process_ended(process, exit);
+        true
+    }
+
+    /// Takes note of the end of a process, once. Whether somebody had wanted it to end.
+    fn process_ended(&self, process: &Arc<Process>, exit: ExitStatus) -> bool {
         let mut status = self.status();
-        if gone
-            && status
-                .process
-                .as_ref()
-                .is_some_and(|present| Arc::ptr_eq(present, process))
+        if !status
+            .process
+            .as_ref()
+            .is_some_and(|present| Arc::ptr_eq(present, process))
         {
-            // Before the watcher does, which may run later than whoever waits here.
-            status.process = None;
-            if status.state == NodeState::Stopping {
+            // Noted before, by one who had wanted it.
+            return true;
+        }
+        status.process = None;
+        match status.state {
+            NodeState::Killed => true,
+            NodeState::Stopping => {
                 status.state = NodeState::Stopped;
+                true
+            }
+            _ => {
+                status.state = NodeState::Exited;
+                status.exit = Some(exit);
+                tracing::warn!(node = self.listener.id, %exit, log = %self.log.display(), "a node ended by itself");
+                false
             }
         }
-        gone
     }
 
     fn check_ports(&self) -> Result<(), EngineError> {

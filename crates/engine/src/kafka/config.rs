@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use metricstream_scenario::kafka_config::BROKER_OWNED;
@@ -18,6 +19,13 @@ pub(crate) struct Listener {
     pub(crate) broker_port: Option<u16>,
     /// For the quorum.
     pub(crate) controller_port: Option<u16>,
+}
+
+impl Listener {
+    pub(crate) fn broker_address(&self) -> Option<SocketAddr> {
+        self.broker_port
+            .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
 }
 
 /// `host:port` list of all that `port` names.

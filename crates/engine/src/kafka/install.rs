@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::EngineError;
+use crate::guardian::{Guardian, GuardianCommand};
 use crate::kafka::java::program_in;
 use crate::kafka::{Progress, entropy, hex, last_lines};
 
@@ -42,6 +43,8 @@ pub struct Wanted {
     pub kafka_home: Option<PathBuf>,
     /// The user's cache folder.
     pub cache: Option<PathBuf>,
+    /// Ends Maven should this program die meanwhile; without it Maven goes on to its own end.
+    pub guardian: Option<GuardianCommand>,
 }
 
 /// Where the jars are.
@@ -72,6 +75,7 @@ impl Wanted {
             kafka_home: folder("KAFKA_HOME"),
             cache: absolute("XDG_CACHE_HOME")
                 .or_else(|| absolute("HOME").map(|home| home.join(".cache"))),
+            guardian: None,
         }
     }
 
@@ -134,14 +138,20 @@ impl Wanted {
                 version: version.to_owned(),
             }
         })?;
-        self.install_with(&maven, progress)
+        let guardian = self.guardian.as_ref().map(Guardian::start).transpose()?;
+        self.install_with(&maven, guardian.as_ref(), progress)
     }
 
     fn version(&self) -> &str {
         self.version.as_deref().unwrap_or(DEFAULT_VERSION)
     }
 
-    fn install_with(&self, maven: &Path, progress: &Progress) -> Result<Installed, EngineError> {
+    fn install_with(
+        &self,
+        maven: &Path,
+        guardian: Option<&Guardian>,
+        progress: &Progress,
+    ) -> Result<Installed, EngineError> {
         let version = self.version();
         let cache = self
             .cache
@@ -159,7 +169,10 @@ impl Wanted {
             cache.display()
         ));
         let work = TempFolder::new(&cache, "installing")?;
-        run_maven(maven, version, &work.0)?;
+        if let Some(guardian) = guardian {
+            guardian.delete_at_end(&work.0)?;
+        }
+        run_maven(maven, guardian, version, &work.0)?;
         check_home(&work.0).map_err(|error| EngineError::MavenFailed {
             version: version.to_owned(),
             detail: error.to_string(),
@@ -293,7 +306,12 @@ impl Drop for TempFolder {
     }
 }
 
-fn run_maven(maven: &Path, version: &str, folder: &Path) -> Result<(), EngineError> {
+fn run_maven(
+    maven: &Path,
+    guardian: Option<&Guardian>,
+    version: &str,
+    folder: &Path,
+) -> Result<(), EngineError> {
     let pom = folder.join("pom.xml");
     fs::write(&pom, pom_xml(version)).map_err(EngineError::io("write", &pom))?;
     let words = folder.join("maven.log");
@@ -303,7 +321,12 @@ fn run_maven(maven: &Path, version: &str, folder: &Path) -> Result<(), EngineErr
         version: version.to_owned(),
         detail,
     };
-    let mut child = Command::new(maven)
+    let mut command =
+        guardian.map_or_else(|| Ok(Command::new(maven)), |guardian| guardian.shim(maven))?;
+    if guardian.is_none() {
+        command.stdin(Stdio::null());
+    }
+    let mut child = command
         .args([
             "-B",
             "-q",
@@ -312,7 +335,6 @@ fn run_maven(maven: &Path, version: &str, folder: &Path) -> Result<(), EngineErr
             "-DoutputDirectory=libs",
         ])
         .current_dir(folder)
-        .stdin(Stdio::null())
         .stdout(log)
         .stderr(both)
         .process_group(0)
@@ -410,6 +432,7 @@ mod tests {
             version: Some("4.1.1".into()),
             kafka_home: None,
             cache: Some(cache.into()),
+            guardian: None,
         }
     }
 
@@ -465,6 +488,7 @@ mod tests {
             version: None,
             kafka_home: Some(home.path().into()),
             cache: Some(cache.path().into()),
+            guardian: None,
         };
         let error = wanted.find().expect_err("no libs").to_string();
         assert!(error.contains("a readable folder libs"), "{error}");
@@ -523,7 +547,11 @@ mod tests {
         let progress = move |text: &str| heard.lock().expect("unpoisoned").push(text.to_owned());
         // Two at once: the second waits and finds.
         let both = thread::scope(|scope| {
-            let run = || wanted.install_with(&maven, &progress).expect("installed");
+            let run = || {
+                wanted
+                    .install_with(&maven, None, &progress)
+                    .expect("installed")
+            };
             let (one, two) = (scope.spawn(run), scope.spawn(run));
             (one.join().expect("joined"), two.join().expect("joined"))
         });
@@ -533,7 +561,9 @@ mod tests {
         // A jar that went missing later is fetched again.
         fs::remove_file(&both.0.jars[0]).expect("removed");
         assert_eq!(wanted.find().expect("sound"), None);
-        wanted.install_with(&maven, &|_| {}).expect("repaired");
+        wanted
+            .install_with(&maven, None, &|_| {})
+            .expect("repaired");
         let left: Vec<_> = fs::read_dir(folder.path().join("cache/metricstream"))
             .expect("read")
             .map(|e| e.expect("read").file_name())
@@ -554,7 +584,7 @@ mod tests {
             "echo '[ERROR] Could not transfer artifact: no route'; exit 1",
         );
         let error = wanted
-            .install_with(&maven, &|_| {})
+            .install_with(&maven, None, &|_| {})
             .expect_err("failed")
             .to_string();
         assert!(
@@ -563,7 +593,7 @@ mod tests {
         );
         let maven = script(folder.path(), "mkdir libs");
         let error = wanted
-            .install_with(&maven, &|_| {})
+            .install_with(&maven, None, &|_| {})
             .expect_err("brought nothing")
             .to_string();
         assert!(error.contains("kafka-clients-"), "{error}");

@@ -169,18 +169,37 @@ pub(crate) async fn end_of(mut ended: watch::Receiver<Option<ExitStatus>>) -> Ex
     status.unwrap_or_else(|| ExitStatus::from_raw(0))
 }
 
-/// The part of a log that tells most about an end: its first errors, or its last lines.
+/// The part of a log that tells most about an end: its first errors with their causes, else its last lines.
 pub(crate) fn tail(log: &Path, from: u64) -> String {
-    const LINES: usize = 12;
-    let text = text_from(log, from);
-    let tells = |line: &&str| {
-        ["ERROR", "FATAL", "Caused by", "Error: "]
-            .iter()
-            .any(|word| line.contains(word))
-    };
-    let errors: Vec<&str> = text.lines().filter(tells).take(LINES / 2).collect();
+    telling(&text_from(log, from))
+}
+
+fn telling(text: &str) -> String {
+    const ERRORS_MAX: usize = 8;
+    const WITHOUT_ERRORS_MAX: usize = 12;
+    let mut errors = Vec::new();
+    let mut after_error = false;
+    for line in text.lines() {
+        let begins = [
+            "] ERROR ",
+            "] FATAL ",
+            "Caused by:",
+            "Error:",
+            "Exception in ",
+        ]
+        .iter()
+        .any(|word| line.contains(word));
+        // The line after an error names the exception; its stack is for the log.
+        if (begins || after_error)
+            && !line.trim_start().starts_with("at ")
+            && errors.len() < ERRORS_MAX
+        {
+            errors.push(line);
+        }
+        after_error = begins;
+    }
     if errors.is_empty() {
-        super::last_lines(&text, LINES)
+        super::last_lines(text, WITHOUT_ERRORS_MAX)
     } else {
         errors.join("\n")
     }
@@ -199,4 +218,28 @@ pub(crate) fn text_from(log: &Path, from: u64) -> String {
         Ok(bytes)
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_the_errors_and_their_causes_are_told() {
+        let log = "[t] INFO starting (kafka.Kafka$)\n\
+                   [t] ERROR Exiting Kafka due to fatal exception (kafka.Kafka$)\n\
+                   org.apache.kafka.common.config.ConfigException: Invalid value soon\n\
+                   \tat org.apache.kafka.A\n\
+                   \tat org.apache.kafka.B\n\
+                   Caused by: java.lang.NumberFormatException\n\
+                   \tat org.apache.kafka.C\n\
+                   [t] INFO shut down\n";
+        assert_eq!(
+            telling(log),
+            "[t] ERROR Exiting Kafka due to fatal exception (kafka.Kafka$)\n\
+             org.apache.kafka.common.config.ConfigException: Invalid value soon\n\
+             Caused by: java.lang.NumberFormatException"
+        );
+        assert_eq!(telling("a\n\nb\n"), "a\nb");
+    }
 }

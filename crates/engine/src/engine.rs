@@ -1,0 +1,433 @@
+//! One interface to every engine. What an engine cannot do it says before anybody tries.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use metricstream_scenario::Topic;
+use tokio::sync::{mpsc, watch};
+
+use crate::admin;
+use crate::error::EngineError;
+use crate::kafka::{KafkaCluster, Progress, Wanted};
+use crate::observation::{Observation, Observed};
+use crate::observer::{Image, Observer};
+use crate::remote::Remote;
+use crate::spec::{Capabilities, ClusterSpec, FaultKind, Injected, NodeStatus};
+
+/// Observations that are kept until somebody takes them.
+const OBSERVATIONS_MAX: usize = 65_536;
+/// Where the metadata log cannot be read, metadata is asked for this often.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+const CREATE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A cluster, whoever runs it. Clones are the same cluster; when the last is dropped, what was started is ended.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    kind: Kind,
+    /// Brokers that can be asked without credentials.
+    brokers: Vec<SocketAddr>,
+    observer: Option<Arc<Observer>>,
+    observations: Arc<Observations>,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Kafka(KafkaCluster),
+    Remote(Remote),
+}
+
+#[derive(Debug)]
+struct Observations {
+    untaken: Mutex<Option<mpsc::Receiver<Observation>>>,
+    taken: AtomicBool,
+}
+
+impl Observations {
+    /// A sender, and where what is sent can be taken from. Senders are never held up as long as nobody takes it.
+    fn new() -> (mpsc::Sender<Observation>, Arc<Self>) {
+        let (seen, heard) = mpsc::channel(1024);
+        let (kept, untaken) = mpsc::channel(OBSERVATIONS_MAX);
+        let this = Arc::new(Self {
+            untaken: Mutex::new(Some(untaken)),
+            taken: AtomicBool::new(false),
+        });
+        tokio::spawn(keep(heard, kept, Arc::clone(&this)));
+        (seen, this)
+    }
+}
+
+async fn keep(
+    mut heard: mpsc::Receiver<Observation>,
+    kept: mpsc::Sender<Observation>,
+    state: Arc<Observations>,
+) {
+    let mut dropped = 0_u64;
+    while let Some(observation) = heard.recv().await {
+        // Once somebody reads, nothing is dropped any more; until then the newest are, when there are too many.
+        let taken = state.taken.load(Ordering::SeqCst);
+        if dropped > 0 && (taken || kept.capacity() > 1) {
+            let text = format!("{dropped} observations were dropped: nobody took them");
+            dropped = 0;
+            let _ = kept.send(Observation::now(Observed::Note(text))).await;
+        }
+        if taken {
+            let _ = kept.send(observation).await;
+        } else if kept.try_send(observation).is_err() {
+            dropped += 1;
+        }
+    }
+}
+
+impl Engine {
+    /// Starts Apache Kafka on this machine, installing it if need be, and waits until every node has started.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; nothing is left running then.
+    pub async fn start_kafka(
+        spec: ClusterSpec,
+        wanted: Wanted,
+        progress: Arc<Progress>,
+        deadline: Duration,
+    ) -> Result<Self, EngineError> {
+        let (seen, observations) = Observations::new();
+        let cluster = KafkaCluster::prepare(spec, wanted, progress, seen.clone()).await?;
+        // Before the first node: the observer sees the cluster's first word.
+        let observer = Observer::follow(cluster.controllers(), seen);
+        cluster.launch(deadline).await?;
+        let brokers = cluster.brokers();
+        Ok(Self {
+            kind: Kind::Kafka(cluster),
+            brokers,
+            observer: Some(Arc::new(observer)),
+            observations,
+        })
+    }
+
+    /// Reaches a cluster that somebody else runs; `client_config` is what its clients must set.
+    ///
+    /// # Errors
+    /// If an address is malformed or none answers.
+    pub async fn connect_remote(
+        bootstrap: &str,
+        client_config: BTreeMap<String, String>,
+    ) -> Result<Self, EngineError> {
+        let remote = Remote::connect(bootstrap, client_config).await?;
+        let (seen, observations) = Observations::new();
+        let brokers = if remote.is_plaintext() {
+            remote.reached().to_vec()
+        } else {
+            Vec::new()
+        };
+        let observer = (!brokers.is_empty())
+            .then(|| Arc::new(Observer::poll(brokers.clone(), POLL_INTERVAL, seen)));
+        Ok(Self {
+            kind: Kind::Remote(remote),
+            brokers,
+            observer,
+            observations,
+        })
+    }
+
+    /// `kafka` or `remote`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Kafka(_) => "kafka",
+            Kind::Remote(_) => "remote",
+        }
+    }
+
+    /// What ran: `kafka`, `java`. Empty where it is not known.
+    #[must_use]
+    pub fn versions(&self) -> BTreeMap<String, String> {
+        match &self.kind {
+            Kind::Kafka(cluster) => BTreeMap::from([
+                ("kafka".to_owned(), cluster.version().to_owned()),
+                ("java".to_owned(), cluster.java_version().to_owned()),
+            ]),
+            Kind::Remote(_) => BTreeMap::new(),
+        }
+    }
+
+    /// What it can do.
+    #[must_use]
+    pub const fn capabilities(&self) -> Capabilities {
+        match self.kind {
+            Kind::Kafka(_) => Capabilities {
+                faults: true,
+                exact_metadata: true,
+                create_topics: true,
+            },
+            Kind::Remote(_) => Capabilities {
+                faults: false,
+                exact_metadata: false,
+                create_topics: self.observer.is_some(),
+            },
+        }
+    }
+
+    /// Bootstrap addresses for clients.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        match &self.kind {
+            Kind::Kafka(cluster) => cluster.bootstrap(),
+            Kind::Remote(remote) => remote.bootstrap().to_owned(),
+        }
+    }
+
+    /// Addresses of the voters, where they are known.
+    #[must_use]
+    pub fn bootstrap_of_controllers(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Kafka(cluster) => {
+                let addresses: Vec<String> = cluster
+                    .controllers()
+                    .iter()
+                    .map(|(_, at)| at.to_string())
+                    .collect();
+                Some(addresses.join(","))
+            }
+            Kind::Remote(_) => None,
+        }
+    }
+
+    /// What every client must set to be let in; it may hold secrets.
+    #[must_use]
+    pub fn client_config(&self) -> BTreeMap<String, String> {
+        match &self.kind {
+            Kind::Kafka(_) => BTreeMap::new(),
+            Kind::Remote(remote) => remote.client_config().clone(),
+        }
+    }
+
+    /// Every node as it is now; empty where somebody else runs them.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        match &self.kind {
+            Kind::Kafka(cluster) => cluster.nodes(),
+            Kind::Remote(_) => Vec::new(),
+        }
+    }
+
+    /// What is known of brokers and partitions; `None` where it cannot be observed.
+    #[must_use]
+    pub fn image(&self) -> Option<Arc<Image>> {
+        self.observer.as_ref().map(|observer| observer.image())
+    }
+
+    /// To be told of every change of [`image`](Self::image).
+    #[must_use]
+    pub fn watch_image(&self) -> Option<watch::Receiver<Arc<Image>>> {
+        self.observer.as_ref().map(|observer| observer.watch())
+    }
+
+    /// What is observed from the start on; it can be taken once.
+    #[must_use]
+    pub fn observations(&self) -> Option<mpsc::Receiver<Observation>> {
+        let taken = self
+            .observations
+            .untaken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.observations.taken.store(true, Ordering::SeqCst);
+        taken
+    }
+
+    /// Carries out a fault on a node. Faults on different nodes may be carried out at the same time.
+    ///
+    /// # Errors
+    /// If the engine cannot, the node does not exist or its state does not fit.
+    pub async fn fault(&self, kind: FaultKind, node: i32) -> Result<Injected, EngineError> {
+        match &self.kind {
+            Kind::Kafka(cluster) => cluster.fault(kind, node).await,
+            Kind::Remote(_) => Err(EngineError::Unsupported {
+                engine: "remote",
+                what: format!("have node {node} {}", kind.participle()),
+                remedy: "use --engine kafka, or a scenario without faults",
+            }),
+        }
+    }
+
+    /// Creates topics, all or none known to be there; one that exists is refused.
+    ///
+    /// # Errors
+    /// If the cluster refuses or does not answer, or clients need credentials, which the engine does not have.
+    pub async fn create_topics(&self, topics: &[Topic]) -> Result<(), EngineError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.needs_no_credentials("create topics")?;
+        Ok(admin::create_topics(
+            &self.running_brokers(),
+            topics,
+            Instant::now() + CREATE_DEADLINE,
+        )
+        .await?)
+    }
+
+    /// Waits until every running broker knows all of them as unfenced, and a leader and a full ISR of each of `topics`.
+    ///
+    /// # Errors
+    /// If that does not come true within `deadline`, or a node ends instead.
+    pub async fn wait_ready(
+        &self,
+        topics: &[Topic],
+        deadline: Duration,
+    ) -> Result<(), EngineError> {
+        self.needs_no_credentials("tell whether the cluster is ready")?;
+        let wanted: Vec<(String, i32)> = topics
+            .iter()
+            .map(|topic| (topic.name.clone(), partitions(topic)))
+            .collect();
+        let until = Instant::now() + deadline;
+        let brokers = self.running_brokers();
+        let ready = async { Ok(admin::cluster_ready(&brokers, &wanted, until).await?) };
+        match &self.kind {
+            Kind::Kafka(cluster) => tokio::select! {
+                ready = ready => ready,
+                ended = cluster.wait_ended() => Err(ended),
+            },
+            Kind::Remote(_) => ready.await,
+        }
+    }
+
+    /// The active controller, as last heard of; `None` if nobody knows one.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn active_controller(&self) -> Result<Option<i32>, EngineError> {
+        if let Some((node, _)) = self.image().and_then(|image| image.controller) {
+            return Ok(Some(node));
+        }
+        self.needs_no_credentials("name the active controller")?;
+        Ok(admin::active_controller(&self.running_brokers())
+            .await?
+            .map(|(node, _)| node))
+    }
+
+    /// Ends what was started and waits until it is gone. A remote cluster is left alone.
+    pub async fn stop(&self) {
+        if let Kind::Kafka(cluster) = &self.kind {
+            cluster.stop().await;
+        }
+    }
+
+    fn running_brokers(&self) -> Vec<SocketAddr> {
+        match &self.kind {
+            Kind::Kafka(cluster) => cluster.running_brokers(),
+            Kind::Remote(_) => self.brokers.clone(),
+        }
+    }
+
+    fn needs_no_credentials(&self, what: &str) -> Result<(), EngineError> {
+        match self.kind {
+            Kind::Remote(_) if self.brokers.is_empty() => Err(EngineError::Unsupported {
+                engine: self.name(),
+                what: format!("{what} of a cluster that demands credentials"),
+                remedy: "that is for a client that has them",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn partitions(topic: &Topic) -> i32 {
+    match i32::try_from(topic.replicas.len()) {
+        Ok(explicit) if explicit > 0 => explicit,
+        _ => topic.partitions,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    fn note(number: usize) -> Observation {
+        Observation::now(Observed::Note(number.to_string()))
+    }
+
+    #[tokio::test]
+    async fn nobody_who_observes_waits_for_a_reader_that_never_comes() {
+        let (seen, observations) = Observations::new();
+        let all = OBSERVATIONS_MAX + 5_000;
+        for number in 0..all {
+            seen.send(note(number)).await.expect("heard");
+        }
+        let mut reader = observations
+            .untaken
+            .lock()
+            .expect("unpoisoned")
+            .take()
+            .expect("the first");
+        observations.taken.store(true, Ordering::SeqCst);
+        seen.send(note(all)).await.expect("heard");
+        drop(seen);
+        let mut read = Vec::new();
+        while let Some(observation) = reader.recv().await {
+            if let Observed::Note(text) = observation.what {
+                read.push(text);
+            }
+        }
+        assert_eq!(
+            read[..OBSERVATIONS_MAX],
+            (0..OBSERVATIONS_MAX)
+                .map(|n| n.to_string())
+                .collect::<Vec<_>>()
+        );
+        let rest = &read[OBSERVATIONS_MAX..];
+        let dropped = rest[0]
+            .strip_suffix(" observations were dropped: nobody took them")
+            .expect("a note of the gap");
+        let gap_ends = OBSERVATIONS_MAX + dropped.parse::<usize>().expect("a number");
+        assert!(gap_ends > OBSERVATIONS_MAX);
+        assert_eq!(
+            rest[1..],
+            (gap_ends..=all).map(|n| n.to_string()).collect::<Vec<_>>()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_remote_cluster_says_what_it_cannot_do() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
+        let address = listener.local_addr().expect("bound").to_string();
+        let secure = BTreeMap::from([("security.protocol".to_owned(), "SASL_SSL".to_owned())]);
+        let engine = Engine::connect_remote(&address, secure.clone())
+            .await
+            .expect("reached");
+        assert_eq!(
+            (engine.bootstrap(), engine.client_config()),
+            (address.clone(), secure)
+        );
+        assert_eq!(
+            engine.capabilities(),
+            Capabilities {
+                faults: false,
+                exact_metadata: false,
+                create_topics: false
+            }
+        );
+        assert!(engine.nodes().is_empty() && engine.image().is_none());
+        let error = engine
+            .fault(FaultKind::Kill, 2)
+            .await
+            .expect_err("not ours")
+            .to_string();
+        assert!(
+            error.contains("engine remote cannot have node 2 killed"),
+            "{error}"
+        );
+        let error = engine
+            .wait_ready(&[], Duration::ZERO)
+            .await
+            .expect_err("no credentials")
+            .to_string();
+        assert!(error.contains("credentials"), "{error}");
+        assert!(engine.observations().is_some() && engine.observations().is_none());
+    }
+}
