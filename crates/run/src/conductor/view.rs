@@ -401,3 +401,125 @@ pub(super) fn some_of(lacks: &[String]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(brokers: i32, protocol: GroupProtocol) -> View {
+        let node = Node { state: NodeState::Up, busy: false, fenced: false, epoch: -1, stale_up_to_epoch: None };
+        let group = Group {
+            name: "g".into(),
+            topics: vec!["t".into()],
+            protocol,
+            assignor: "uniform".into(),
+            members: Vec::new(),
+            config: BTreeMap::new(),
+        };
+        View {
+            nodes: (1..=brokers).map(|id| (id, node.clone())).collect(),
+            brokers: (1..=brokers).collect(),
+            voters: (1..=brokers).collect(),
+            topics: BTreeMap::from([("t".to_owned(), 2)]),
+            partitions: BTreeMap::new(),
+            controller: None,
+            groups: BTreeMap::from([("g".to_owned(), group)]),
+            members: BTreeMap::new(),
+        }
+    }
+
+    fn partition(index: i32, isr: &[i32], leader: i32, partition_epoch: i32) -> What {
+        What::Partition(PartitionState {
+            topic: "t".into(),
+            partition: index,
+            replicas: vec![1, 2],
+            isr: isr.to_vec(),
+            elr: Vec::new(),
+            leader,
+            leader_epoch: 0,
+            partition_epoch,
+        })
+    }
+
+    fn owns(member: &str, generation: i32, indexes: &[i32]) -> What {
+        What::Assignment {
+            group: "g".into(),
+            member: member.into(),
+            generation,
+            partitions: indexes.iter().map(|index| format!("t-{index}")).collect(),
+        }
+    }
+
+    #[test]
+    fn an_older_state_does_not_undo_a_newer_one() {
+        let mut view = view(2, GroupProtocol::Classic);
+        view.learn(&partition(0, &[1, 2], 1, 3));
+        assert_eq!(view.isr_full_lacks(), ["t-1 is not known"]);
+        view.learn(&partition(1, &[2, 1], 2, 3));
+        assert!(view.isr_full_lacks().is_empty() && view.leaders_known_lacks().is_empty());
+        view.learn(&partition(0, &[1], -1, 2));
+        assert!(view.isr_full_lacks().is_empty());
+        view.learn(&partition(0, &[1], -1, 4));
+        assert_eq!(view.isr_full_lacks(), ["t-0 has ISR [1] of [1, 2]"]);
+        assert_eq!(view.leaders_known_lacks(), ["t-0 has no leader"]);
+        view.learn(&What::TopicDeleted { topic: "t".into() });
+        assert_eq!(view.isr_full_lacks().len(), 2);
+    }
+
+    #[test]
+    fn a_leader_that_went_down_is_none_until_another_is_known() {
+        let mut view = view(2, GroupProtocol::Classic);
+        view.learn(&partition(0, &[1, 2], 1, 0));
+        view.learn(&partition(1, &[1, 2], 2, 0));
+        view.hit(FaultKind::Kill, &[1]);
+        assert_eq!(view.leaders_known_lacks(), ["t-0 has leader 1, which is down"]);
+        view.learn(&partition(0, &[2], 2, 1));
+        assert!(view.leaders_known_lacks().is_empty());
+    }
+
+    #[test]
+    fn a_classic_group_is_stable_at_one_generation() {
+        let mut view = view(2, GroupProtocol::Classic);
+        view.add_member("g", "A");
+        view.learn(&owns("A", 1, &[0, 1]));
+        assert!(view.group_stable_lacks("g").is_empty());
+        view.add_member("g", "B");
+        assert_eq!(view.group_stable_lacks("g"), ["B has no assignment yet"]);
+        view.learn(&owns("B", 2, &[1]));
+        assert_eq!(view.group_stable_lacks("g").len(), 2, "two owners, two generations");
+        view.learn(&owns("A", 2, &[0]));
+        assert!(view.group_stable_lacks("g").is_empty());
+        view.remove_member("g", "B");
+        assert_eq!(view.group_stable_lacks("g"), ["t-1 has 0 owners"]);
+        view.learn(&owns("B", 3, &[1]));
+        assert!(!view.group_stable_lacks("g").is_empty(), "B is gone, whatever still comes from it");
+    }
+
+    #[test]
+    fn a_consumer_group_waits_for_whoever_is_still_to_be_given_partitions() {
+        let mut view = view(2, GroupProtocol::Consumer);
+        view.add_member("g", "A");
+        view.add_member("g", "B");
+        view.learn(&owns("A", 1, &[0, 1]));
+        view.learn(&owns("B", 2, &[]));
+        assert_eq!(view.group_stable_lacks("g"), ["a member has no partitions yet"]);
+        view.learn(&owns("A", 2, &[0]));
+        view.learn(&owns("B", 3, &[1]));
+        assert!(view.group_stable_lacks("g").is_empty(), "A need not report the epoch of B's gain");
+    }
+
+    #[test]
+    fn a_cluster_on_a_new_disk_begins_with_new_epochs() {
+        let mut view = view(1, GroupProtocol::Classic);
+        view.learn(&What::BrokerRegistered { broker: 1, broker_epoch: 500 });
+        view.learn(&What::BrokerUnfenced { broker: 1, broker_epoch: 500 });
+        view.learn(&partition(0, &[1, 2], 1, 9));
+        view.hit(FaultKind::Kill, &[1]);
+        view.forget_if_reformatted(&[1]);
+        view.hit(FaultKind::StartReformatted, &[1]);
+        assert!(view.isr_full_lacks().contains(&"broker 1 has not registered again".to_owned()));
+        view.learn(&What::BrokerRegistered { broker: 1, broker_epoch: 4 });
+        view.learn(&What::BrokerUnfenced { broker: 1, broker_epoch: 4 });
+        assert_eq!(view.isr_full_lacks(), ["t-0 is not known", "t-1 is not known"]);
+    }
+}

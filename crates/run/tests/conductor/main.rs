@@ -2,9 +2,11 @@
 
 mod world;
 
+use std::collections::BTreeSet;
+
 use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_run::conductor::{self, Conductor, End, Event, Shortfall};
-use metricstream_scenario::{Action, Condition, Scenario, Step, Target};
+use metricstream_scenario::{Action, Condition, Controllers, Scenario, Step, Target};
 use proptest::prelude::*;
 use world::{Mute, S, World, at, leader_of, member, on, three_brokers};
 
@@ -306,6 +308,58 @@ fn chaos_never_takes_a_quorum_down_and_heals_what_it_broke() {
         // All is healed by chaos itself, nothing is left to the end of the run.
         assert!(!world.story().iter().any(|line| line.contains("settle")));
     }
+}
+
+#[test]
+fn chaos_meets_controllers_of_their_own_and_keeps_their_majority() {
+    let mut scenario = chaos_of(&["kill", "pause"], 600.0, 10.0);
+    scenario.topology.controllers = Controllers::Separate(3);
+    let mut hit = BTreeSet::new();
+    for seed in 0..5 {
+        let world = World::new(&scenario, seed, &[]).run();
+        let mut down = BTreeSet::new();
+        for (_, action) in &world.actions {
+            if let conductor::Action::Fault { kind, nodes, .. } = action {
+                for id in nodes {
+                    assert!(if kind.heals() { down.remove(id) } else { down.insert(*id) });
+                }
+                hit.extend(nodes.iter().copied());
+                assert!(down.iter().filter(|id| **id > 100).count() <= 1, "{down:?}");
+                assert!(down.iter().filter(|id| **id < 100).count() <= 2, "{down:?}");
+            }
+        }
+        assert_eq!((down, world.broken()), (BTreeSet::new(), Vec::new()));
+    }
+    assert_eq!(hit, BTreeSet::from([1, 2, 3, 101, 102, 103]));
+}
+
+#[test]
+fn random_brokers_are_live_ones_drawn_from_the_seed() {
+    let timeline = vec![
+        at("kill-1", 1.0, Action::Kill(Target::RandomBroker)),
+        at("kill-2", 2.0, Action::Kill(Target::RandomBroker)),
+        at("kill-3", 3.0, Action::Kill(Target::RandomBroker)),
+        at("kill-4", 4.0, Action::Kill(Target::RandomBroker)),
+        at("start", 5.0, Action::Start(Target::VictimOf("kill-2".into()))),
+    ];
+    let scenario = three_brokers(timeline);
+    let drawn = |seed| {
+        let world = World::new(&scenario, seed, &[]).run();
+        let why =
+            "kill-4 failed: `kill random broker` is not possible: broker 1 is killed, broker 2 is killed, broker 3";
+        assert!(world.story().iter().any(|line| line.contains(why)));
+        let hit = |(_, action): &(i64, conductor::Action)| match action {
+            conductor::Action::Fault { step, nodes, .. } if !step.contains('/') => Some(nodes[0]),
+            _ => None,
+        };
+        world.actions.iter().filter_map(hit).collect::<Vec<i32>>()
+    };
+    let orders: BTreeSet<Vec<i32>> = (0..60).map(drawn).collect();
+    assert_eq!(orders.len(), 6, "every order of three brokers is drawn: {orders:?}");
+    for order in &orders {
+        assert_eq!((order[..3].iter().sum::<i32>(), order[3]), (6, order[1]));
+    }
+    assert_eq!(drawn(3), drawn(3));
 }
 
 #[test]

@@ -211,6 +211,8 @@ impl World {
     fn happens(&mut self, due: Due) {
         match due {
             Due::Event(event) => self.tell(event),
+            // Controllers on nodes of their own hold no partitions and are not fenced.
+            Due::Fence(id) | Due::Register(id) | Due::CatchUp(id) if !self.epochs.contains_key(&id) => {}
             Due::Fence(id) if self.down.contains(&id) || self.paused.contains(&id) => {
                 self.fenced.insert(id);
                 self.tell_seen(What::BrokerFenced { broker: id, broker_epoch: self.epochs[&id] });
