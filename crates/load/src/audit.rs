@@ -8,14 +8,17 @@ use metricstream_ledger::history::{Record, Tp};
 use metricstream_run::identity::Identity;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::clock::RunTime;
+use crate::config;
 use crate::runs::Runs;
 
 const ASK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
+/// So often must a topic be answered not to be there.
+const ABSENT_ANSWERS: u32 = 20;
 /// Records leave in batches of about so many messages.
 const BATCH: usize = 50_000;
 
@@ -59,50 +62,46 @@ pub fn read_all(
     out: &mut dyn FnMut(Vec<Record>),
 ) -> Result<(), AuditError> {
     let begun = Instant::now();
-    let mut config = config.clone();
-    config
-        .set("group.id", "metricstream-audit")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_uncommitted")
-        .set("fetch.wait.max.ms", "100")
-        .set("client.id", "metricstream-audit");
+    let mut config = config::reader(config, "metricstream-audit");
+    // What was written and never committed to a transaction is in the log too.
+    config.set("isolation.level", "read_uncommitted");
     let reader: BaseConsumer = config.create().map_err(|e| AuditError::Client(e.to_string()))?;
     let late = |waited_for: String, last: String| AuditError::Deadline {
         waited_s: begun.elapsed().as_secs_f64(),
         waited_for,
         last,
     };
-    let mut ends: BTreeMap<Tp, i64> = BTreeMap::new();
+    // One topic after another: the end of a partition is reported without its topic.
     for (index, topic) in (0_u16..).zip(topics) {
+        let mut assigned = TopicPartitionList::new();
+        let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
         for partition in 0..topic.partitions {
             let tp = Tp { topic: index, partition };
             let bounds = bounds(&reader, topic, partition, deadline)
                 .map_err(|last| late(format!("the bounds of {}-{partition}", topic.name), last))?;
-            out(vec![Record::Bounds { tp, bounds }]);
-            if let Some((low, high)) = bounds
-                && low < high
-            {
-                ends.insert(tp, high);
-                assign(&reader, &topic.name, partition, low).map_err(AuditError::Client)?;
+            let mut told = vec![Record::Bounds { tp, bounds }];
+            if let Some((low, high)) = bounds {
+                told.push(Record::HighWatermark { at_us: time.now_us(), tp, epoch: -1, offset: high });
+                if low < high {
+                    ends.insert(partition, high);
+                    let added = assigned.add_partition_offset(&topic.name, partition, Offset::Offset(low));
+                    added.map_err(|e| AuditError::Client(e.to_string()))?;
+                }
             }
+            out(told);
         }
+        reader.assign(&assigned).map_err(|e| AuditError::Client(e.to_string()))?;
+        let (runs, batch, ended_at) = (Runs::default(), Vec::new(), BTreeMap::new());
+        let mut reading = Reading { topic, index, run_id, ends, ended_at, runs, batch, read: 0 };
+        let read = reading.read_on(&reader, deadline, out);
+        read.map_err(|(waiting, last)| late(format!("the end of {waiting}"), last))?;
     }
-    read(&reader, topics, run_id, ends, deadline, out)
-        .map_err(|(waiting, last)| late(format!("the end of {waiting}"), last))?;
     out(vec![Record::AuditDone { at_us: time.now_us() }]);
     Ok(())
 }
 
-fn assign(reader: &BaseConsumer, topic: &str, partition: i32, from: i64) -> Result<(), String> {
-    let mut one = TopicPartitionList::new();
-    one.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|e| e.to_string())?;
-    reader.incremental_assign(&one).map_err(|e| e.to_string())
-}
-
-/// Log start and high watermark; `None` if the topic is not there, asked twice so that a broker that has just started
-/// and does not know of it yet is not believed.
+/// Log start and high watermark; `None` if the topic is not there. A broker that has just started may not know of a topic
+/// yet, so that answer must come again and again before it is believed.
 fn bounds(
     reader: &BaseConsumer,
     topic: &AuditTopic,
@@ -111,7 +110,8 @@ fn bounds(
 ) -> Result<Option<(i64, i64)>, String> {
     let mut absent = 0;
     loop {
-        let last = match reader.fetch_watermarks(&topic.name, partition, ASK) {
+        let patience = deadline.saturating_duration_since(Instant::now()).clamp(AGAIN, ASK);
+        let last = match reader.fetch_watermarks(&topic.name, partition, patience) {
             Ok((low, high)) => return Ok(Some((low.max(0), high.max(0)))),
             Err(KafkaError::MetadataFetch(code) | KafkaError::OffsetFetch(code))
                 if matches!(
@@ -122,11 +122,14 @@ fn bounds(
                 ) =>
             {
                 absent += 1;
-                format!("{code:?}")
+                code.to_string()
             }
-            Err(error) => error.to_string(),
+            Err(error) => {
+                absent = 0;
+                error.to_string()
+            }
         };
-        if absent >= 20 {
+        if absent >= ABSENT_ANSWERS {
             return Ok(None);
         }
         if Instant::now() >= deadline {
@@ -136,54 +139,91 @@ fn bounds(
     }
 }
 
-fn read(
-    reader: &BaseConsumer,
-    topics: &[AuditTopic],
+/// One topic on the way to its end.
+struct Reading<'a> {
+    topic: &'a AuditTopic,
+    index: u16,
     run_id: u64,
-    mut ends: BTreeMap<Tp, i64>,
-    deadline: Instant,
-    out: &mut dyn FnMut(Vec<Record>),
-) -> Result<(), (String, String)> {
-    let index: BTreeMap<&str, u16> = topics.iter().map(|t| t.name.as_str()).zip(0..).collect();
-    let mut runs = Runs::default();
-    let mut batch = Vec::new();
-    let mut read = 0_usize;
-    let mut last = "none".to_owned();
-    while !ends.is_empty() {
-        if Instant::now() >= deadline {
-            hand_on(&mut runs, &mut batch, out);
-            let waiting = ends.keys().map(|tp| format!("{}-{}", topics[usize::from(tp.topic)].name, tp.partition));
-            return Err((waiting.collect::<Vec<_>>().join(", "), last));
+    /// Where each partition ends that was not read to its end yet.
+    ends: BTreeMap<i32, i64>,
+    /// Where reading stood at an end that was not the one that was asked for.
+    ended_at: BTreeMap<i32, i64>,
+    runs: Runs,
+    batch: Vec<Record>,
+    read: usize,
+}
+
+impl Reading<'_> {
+    /// What it still waited for and the client's last error, if the deadline came first.
+    fn read_on(
+        &mut self,
+        reader: &BaseConsumer,
+        deadline: Instant,
+        out: &mut dyn FnMut(Vec<Record>),
+    ) -> Result<(), (String, String)> {
+        let mut last = "none".to_owned();
+        while !self.ends.is_empty() {
+            if Instant::now() >= deadline {
+                hand_on(&mut self.runs, &mut self.batch, out);
+                let waiting: Vec<_> = self.ends.keys().map(|p| format!("{}-{p}", self.topic.name)).collect();
+                return Err((waiting.join(", "), last));
+            }
+            match reader.poll(AGAIN) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.end_of(reader, partition),
+                Some(Err(error)) => last = error.to_string(),
+                Some(Ok(message)) => {
+                    self.take(&message);
+                    if self.read.is_multiple_of(BATCH) {
+                        hand_on(&mut self.runs, &mut self.batch, out);
+                    }
+                }
+            }
         }
-        match reader.poll(AGAIN) {
-            None => {}
-            // The end as the broker sees it now, at or beyond the one that was asked for. Topics share numbers, so a
-            // partition is only done by this if it is the one topic's.
-            Some(Err(KafkaError::PartitionEOF(partition))) if topics.len() == 1 => {
-                ends.remove(&Tp { topic: 0, partition });
+        hand_on(&mut self.runs, &mut self.batch, out);
+        Ok(())
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        // A topic that was read before may have something left in the client's queue.
+        if message.topic() != self.topic.name {
+            return;
+        }
+        let (partition, offset) = (message.partition(), message.offset());
+        let Some(end) = self.ends.get(&partition).copied() else { return };
+        if offset < end {
+            let tp = Tp { topic: self.index, partition };
+            match Identity::open(message.payload().unwrap_or_default(), self.run_id) {
+                Ok(identity) => self.runs.push(tp, offset, identity.id),
+                Err(why) => self.batch.push(Record::Alien { group: None, tp, offset, why }),
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => {}
-            Some(Err(error)) => last = error.to_string(),
-            Some(Ok(message)) => {
-                let Some(topic) = index.get(message.topic()).copied() else { continue };
-                let tp = Tp { topic, partition: message.partition() };
-                let Some(end) = ends.get(&tp).copied() else { continue };
-                match Identity::open(message.payload().unwrap_or_default(), run_id) {
-                    Ok(identity) => runs.push(tp, message.offset(), identity.id),
-                    Err(why) => batch.push(Record::Alien { group: None, tp, offset: message.offset(), why }),
-                }
-                read += 1;
-                if message.offset() + 1 >= end {
-                    ends.remove(&tp);
-                }
-                if read.is_multiple_of(BATCH) {
-                    hand_on(&mut runs, &mut batch, out);
-                }
-            }
+            self.read += 1;
+        }
+        if offset + 1 >= end {
+            self.ends.remove(&partition);
         }
     }
-    hand_on(&mut runs, &mut batch, out);
-    Ok(())
+
+    /// The client came to an end without having read the last offset: that one is no message (a transaction's marker, or
+    /// compacted away), or the broker's high watermark lags behind the one that was asked for. Believed if it comes
+    /// again after the high watermark was seen to be there.
+    fn end_of(&mut self, reader: &BaseConsumer, partition: i32) {
+        let Some(end) = self.ends.get(&partition).copied() else { return };
+        let position = reader.position().ok().and_then(|all| {
+            let offset = all.find_partition(&self.topic.name, partition)?.offset();
+            if let Offset::Offset(offset) = offset { Some(offset) } else { None }
+        });
+        let from = position.unwrap_or(-1);
+        if self.ended_at.get(&partition) == Some(&from) {
+            self.ends.remove(&partition);
+            return;
+        }
+        let is_there = reader.fetch_watermarks(&self.topic.name, partition, ASK).is_ok_and(|(_, high)| high >= end);
+        let again = position.map_or(Offset::Beginning, Offset::Offset);
+        if is_there && reader.seek(&self.topic.name, partition, again, ASK).is_ok() {
+            self.ended_at.insert(partition, from);
+        }
+    }
 }
 
 fn hand_on(runs: &mut Runs, batch: &mut Vec<Record>, out: &mut dyn FnMut(Vec<Record>)) {
@@ -224,14 +264,17 @@ pub fn committed(
         }
     }
     loop {
-        let last = match reader.committed_offsets(all.clone(), ASK) {
-            Ok(found) => {
-                let offset_of = |name: &str, partition| match found.find_partition(name, partition).map(|e| e.offset()) {
+        let patience = deadline.saturating_duration_since(Instant::now()).clamp(AGAIN, ASK);
+        let last = match reader.committed_offsets(all.clone(), patience) {
+            Ok(found) if first_error(&found).is_none() => {
+                let offset_of = |name: &str, partition| match found.find_partition(name, partition).map(|e| e.offset())
+                {
                     Some(Offset::Offset(offset)) => offset,
                     _ => -1,
                 };
                 return Ok(tps.iter().map(|(name, tp)| (*tp, offset_of(name, tp.partition))).collect());
             }
+            Ok(found) => first_error(&found).unwrap_or_default(),
             Err(error) => error.to_string(),
         };
         if Instant::now() >= deadline {
@@ -240,4 +283,14 @@ pub fn committed(
         }
         std::thread::sleep(AGAIN);
     }
+}
+
+/// Why some partition's offset is not known. A topic that is gone has none, and that is an answer.
+fn first_error(found: &TopicPartitionList) -> Option<String> {
+    let elements = found.elements();
+    elements.iter().find_map(|element| match element.error() {
+        Ok(()) => None,
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => None,
+        Err(error) => Some(format!("{}-{}: {error}", element.topic(), element.partition())),
+    })
 }

@@ -1,28 +1,27 @@
 //! Group members as their parent sees them: started, told what to do, killed, and read from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command as Process, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use metricstream_ledger::history::{Alien, LaneId, MessageId, Record, Tp};
+use metricstream_ledger::history::{Record, Tp};
 use metricstream_ledger::sample::DeliverySample;
-use tokio::sync::mpsc::Sender;
 
 use crate::clock::RunTime;
-use crate::event::{LoadEvent, Progress};
+use crate::event::{EventSink, LoadEvent};
 use crate::load::LoadError;
 use crate::member::{Command, Delivery, Frame, Job, Said, read_frame};
-use crate::runs::Runs;
+use crate::progress::GroupCounters;
+use crate::runs::{Run, Runs};
 
-/// How long a member may take to leave, a JVM at the other end included, before it is killed.
+/// How long a member may take to leave before it is killed.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// The next offset that a group was given, per group and partition, over all its members.
-pub(crate) type Positions = Arc<Mutex<BTreeMap<(u16, Tp), i64>>>;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Who a member is.
 #[derive(Debug, Clone)]
@@ -38,6 +37,7 @@ pub(crate) struct Who {
 pub(crate) struct MemberProcess {
     child: Child,
     stdin: Option<ChildStdin>,
+    /// Its end was asked for.
     expected: Arc<AtomicBool>,
     reader: Option<std::thread::JoinHandle<()>>,
 }
@@ -48,152 +48,182 @@ impl MemberProcess {
         program: &Path,
         job: &Job,
         who: Who,
-        positions: Positions,
-        progress: Arc<Progress>,
-        tx: Sender<LoadEvent>,
+        counters: Arc<GroupCounters>,
+        sink: EventSink,
     ) -> Result<Self, LoadError> {
-        let fail = |source| LoadError::Member { member: who.member.clone(), source };
+        let name = format!("{}/{}", who.group, who.member);
+        let fail = |source: io::Error| LoadError::Member {
+            member: name.clone(),
+            source: io::Error::new(source.kind(), format!("{}: {source}", program.display())),
+        };
+        let mut line = serde_json::to_vec(job).map_err(|e| fail(io::Error::other(e)))?;
+        line.push(b'\n');
         let mut child = Process::new(program)
             .arg("__member")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // Ctrl-C on the terminal is for the run, which then ends its members.
+            .process_group(0)
             .spawn()
             .map_err(fail)?;
-        let mut stdin = child.stdin.take();
-        let line = serde_json::to_string(job).unwrap_or_default();
-        if let Some(stdin) = &mut stdin {
-            writeln!(stdin, "{line}").and_then(|()| stdin.flush()).map_err(fail)?;
-        }
+        let pipes = (child.stdin.take(), child.stdout.take());
         let expected = Arc::new(AtomicBool::new(false));
+        let mut process = Self { child, stdin: None, expected: Arc::clone(&expected), reader: None };
+        let (Some(stdin), Some(stdout)) = pipes else {
+            return Err(fail(io::Error::from(io::ErrorKind::BrokenPipe)));
+        };
+        process.stdin = Some(stdin);
+        process.write(&line).map_err(fail)?;
         let listener = Listener {
             who,
             time: RunTime::new(job.origin_ns),
             owned: BTreeSet::new(),
-            positions,
-            progress,
-            tx,
-            expected: Arc::clone(&expected),
+            generation: -1,
+            counters,
+            sink,
+            expected,
         };
-        let stdout = child.stdout.take();
-        let reader = stdout.map(|out| std::thread::spawn(move || listener.run(BufReader::new(out))));
-        Ok(Self { child, stdin, expected, reader })
+        let reader = std::thread::Builder::new().name(format!("hears {name}"));
+        let reader = reader.spawn(move || listener.run(BufReader::new(stdout)));
+        process.reader = Some(reader.map_err(|e| LoadError::Thread(format!("member {name}: {e}")))?);
+        Ok(process)
     }
 
-    fn command(&mut self, command: Command) -> std::io::Result<()> {
-        let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    /// Whether its process said its last word.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.reader.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "its process has ended");
         let stdin = self.stdin.as_mut().ok_or_else(gone)?;
-        let line = serde_json::to_string(&command)?;
-        writeln!(stdin, "{line}")?;
-        stdin.flush()
+        stdin.write_all(line).and_then(|()| stdin.flush()).map_err(|e| match e.kind() {
+            io::ErrorKind::BrokenPipe => gone(),
+            _ => e,
+        })
     }
 
-    /// Keeps it in one slow poll.
-    pub(crate) fn stall(&mut self, for_us: i64) -> std::io::Result<()> {
-        self.command(Command::Stall { for_us: for_us.unsigned_abs() })
+    fn command(&mut self, command: Command) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&command)?;
+        line.push(b'\n');
+        self.write(&line)
+    }
+
+    /// Keeps it in one slow poll, which begins within a few milliseconds.
+    pub(crate) fn stall(&mut self, for_us: i64) -> io::Result<()> {
+        self.command(Command::Stall { for_us: u64::try_from(for_us).unwrap_or(0) })
     }
 
     /// Kills it.
-    pub(crate) fn crash(mut self) -> std::io::Result<()> {
-        self.expected.store(true, Ordering::Relaxed);
+    pub(crate) fn crash(mut self) -> io::Result<()> {
+        self.expected.store(true, Ordering::Release);
         self.child.kill()?;
         self.end()
     }
 
-    /// Lets it leave, and waits until it has.
-    pub(crate) fn leave(mut self) -> std::io::Result<()> {
-        self.expected.store(true, Ordering::Relaxed);
-        self.command(Command::Leave)?;
+    /// Lets it leave, and waits until it has; one that takes too long is killed.
+    pub(crate) fn leave(mut self) -> io::Result<()> {
+        self.expected.store(true, Ordering::Release);
+        if let Err(error) = self.command(Command::Leave) {
+            self.end()?;
+            return Err(error);
+        }
         let deadline = Instant::now() + LEAVE_DEADLINE;
         while self.child.try_wait()?.is_none() {
             if Instant::now() >= deadline {
                 self.child.kill()?;
-                break;
+                self.end()?;
+                let text = format!("it had not left after {} s and was killed", LEAVE_DEADLINE.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(LOOK_AGAIN);
         }
         self.end()
     }
 
-    /// Everything that it said has been read when this returns.
-    fn end(&mut self) -> std::io::Result<()> {
+    /// Everything that it said has been told when this returns.
+    fn end(&mut self) -> io::Result<()> {
+        self.stdin = None;
         self.child.wait()?;
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
+        match self.reader.take().map(std::thread::JoinHandle::join) {
+            Some(Err(_)) => Err(io::Error::other("the thread that heard it panicked")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Drop for MemberProcess {
     fn drop(&mut self) {
-        self.expected.store(true, Ordering::Relaxed);
+        self.expected.store(true, Ordering::Release);
         self.stdin = None;
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // One that has ended already cannot be killed, which is as well.
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
     }
 }
 
+/// Turns what a member says into events.
 struct Listener {
     who: Who,
     time: RunTime,
     owned: BTreeSet<Tp>,
-    positions: Positions,
-    progress: Arc<Progress>,
-    tx: Sender<LoadEvent>,
+    generation: i32,
+    counters: Arc<GroupCounters>,
+    sink: EventSink,
     expected: Arc<AtomicBool>,
 }
 
 impl Listener {
-    fn run(mut self, mut from: BufReader<std::process::ChildStdout>) {
-        let mut left = false;
+    fn run(mut self, mut from: BufReader<ChildStdout>) {
+        self.counters.members.fetch_add(1, Ordering::Relaxed);
         let why = loop {
             match read_frame(&mut from) {
                 Ok(Some(Frame::Deliveries(all))) => self.deliveries(&all),
-                Ok(Some(Frame::Said(said))) => left |= self.said(said),
-                Ok(None) => break "its process ended".to_owned(),
-                Err(error) => break error.to_string(),
+                Ok(Some(Frame::Said(Said::Left { at_us }))) => {
+                    let rest = std::mem::take(&mut self.owned).into_iter().collect();
+                    self.revoked(at_us, false, rest);
+                    break None;
+                }
+                Ok(Some(Frame::Said(Said::Failed { error }))) => break Some(error),
+                Ok(Some(Frame::Said(said))) => self.said(said),
+                Ok(None) => break Some("its process ended".to_owned()),
+                Err(error) => break Some(error.to_string()),
             }
         };
-        if left {
-            return;
-        }
+        self.counters.members.fetch_sub(1, Ordering::Relaxed);
+        let Some(why) = why else { return };
         let at_us = self.time.now_us();
-        // A crash: nobody told the group, and nobody else owns these yet; but this member reads them no more.
+        // A crash: nobody has told the group yet, and nobody else owns these; but this member reads them no more.
         let partitions = std::mem::take(&mut self.owned);
         self.revoked(at_us, true, partitions.into_iter().collect());
-        if !self.expected.load(Ordering::Relaxed) {
+        if !self.expected.load(Ordering::Acquire) {
             let (group, member) = (self.who.group.clone(), self.who.member.clone());
-            self.tell(LoadEvent::MemberEnded { at_us, group, member, why });
+            self.sink.send(LoadEvent::MemberEnded { at_us, group, member, why });
         }
     }
 
     fn deliveries(&self, all: &[Delivery]) {
-        let group = self.who.group_index;
-        let member = self.who.incarnation;
-        let at_us = all.last().map_or(0, |d| d.delivered_us);
+        let (group, member) = (self.who.group_index, self.who.incarnation);
+        let Some(last) = all.last() else { return };
+        let at_us = last.delivered_us;
         let mut runs = Runs::default();
+        let mut up_to = BTreeMap::new();
         let mut samples = Vec::with_capacity(all.len());
-        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        for d in all {
-            let tp = Tp { topic: d.topic, partition: d.partition };
-            let lane = LaneId { incarnation: d.incarnation, lane: d.lane };
-            runs.push(tp, d.offset, MessageId { lane, seq: d.seq });
-            let next = positions.entry((group, tp)).or_insert(0);
-            *next = (*next).max(d.offset + 1);
+        for delivery in all {
+            runs.push(delivery.tp, delivery.offset, delivery.id);
+            up_to.insert(delivery.tp, delivery.offset + 1);
             samples.push(DeliverySample {
                 group,
                 member,
-                tp,
-                offset: d.offset,
-                intended_us: d.intended_us,
-                delivered_us: d.delivered_us,
-                size_bytes: d.size_bytes,
+                tp: delivery.tp,
+                offset: delivery.offset,
+                intended_us: delivery.intended_us,
+                delivered_us: delivery.delivered_us,
+                size_bytes: delivery.size_bytes,
             });
         }
-        drop(positions);
-        Progress::add(&self.progress.delivered, all.len() as u64);
-        let record = |run: crate::runs::Run| Record::Delivered {
+        let record = |run: Run| Record::Delivered {
             at_us,
             group,
             member,
@@ -203,63 +233,41 @@ impl Listener {
             first_seq: run.first_seq,
             count: run.count,
         };
-        self.tell(LoadEvent::Records(runs.take().into_iter().map(record).collect()));
-        self.tell(LoadEvent::Deliveries(samples));
+        self.sink.send(LoadEvent::Records(runs.take().into_iter().map(record).collect()));
+        self.sink.send(LoadEvent::Deliveries(samples));
+        self.counters.delivered(all.len() as u64, &up_to);
     }
 
-    /// Whether it was the last word.
-    fn said(&mut self, said: Said) -> bool {
+    fn said(&mut self, said: Said) {
         let (group, member) = (self.who.group_index, self.who.incarnation);
-        let tp = |(topic, partition): (u16, i32)| Tp { topic, partition };
+        let tp = |topic, partition| Tp { topic, partition };
         match said {
-            Said::Assigned { at_us, partitions } => {
-                let partitions: Vec<Tp> = partitions.into_iter().map(tp).collect();
-                self.owned.extend(partitions.iter().copied());
-                let partitions = partitions.into_iter().map(|tp| (tp, -1)).collect();
-                self.tell(LoadEvent::Records(vec![Record::Assigned {
-                    at_us,
-                    group,
-                    member,
-                    generation: -1,
-                    partitions,
-                }]));
+            Said::Assigned { at_us, generation, partitions } => {
+                let partitions: Vec<(Tp, i64)> = partitions.into_iter().map(|(t, p, at)| (tp(t, p), at)).collect();
+                self.owned.extend(partitions.iter().map(|(tp, _)| *tp));
+                self.generation = generation;
+                self.tell(Record::Assigned { at_us, group, member, generation, partitions });
                 self.assignment(at_us);
             }
             Said::Revoked { at_us, lost, partitions } => {
-                let partitions: Vec<Tp> = partitions.into_iter().map(tp).collect();
+                let partitions: Vec<Tp> = partitions.into_iter().map(|(t, p)| tp(t, p)).collect();
                 self.owned.retain(|tp| !partitions.contains(tp));
                 self.revoked(at_us, lost, partitions);
             }
             Said::Committed { at_us, offsets } => {
-                let record = |(topic, partition, offset)| Record::Committed {
-                    at_us,
-                    group,
-                    member,
-                    tp: Tp { topic, partition },
-                    offset,
-                };
-                self.tell(LoadEvent::Records(offsets.into_iter().map(record).collect()));
+                let record = |(t, p, offset)| Record::Committed { at_us, group, member, tp: tp(t, p), offset };
+                self.sink.send(LoadEvent::Records(offsets.into_iter().map(record).collect()));
             }
             Said::Alien { topic, partition, offset, why } => {
-                let why = match why {
-                    1 => Alien::ForeignRun,
-                    2 => Alien::WrongPartition,
-                    _ => Alien::BadCrc,
-                };
-                let tp = Tp { topic, partition };
-                self.tell(LoadEvent::Records(vec![Record::Alien { group: Some(group), tp, offset, why }]));
+                let (tp, why) = (tp(topic, partition), why.into());
+                self.tell(Record::Alien { group: Some(group), tp, offset, why });
             }
             Said::Trouble { at_us, error } => {
                 let client = format!("{}/{}", self.who.group, self.who.member);
-                self.tell(LoadEvent::Trouble { at_us, client, error });
+                self.sink.send(LoadEvent::Trouble { at_us, client, error });
             }
-            Said::Left { at_us } => {
-                let rest = std::mem::take(&mut self.owned).into_iter().collect();
-                self.revoked(at_us, false, rest);
-                return true;
-            }
+            Said::Failed { .. } | Said::Left { .. } => {}
         }
-        false
     }
 
     fn revoked(&self, at_us: i64, lost: bool, partitions: Vec<Tp>) {
@@ -267,20 +275,21 @@ impl Listener {
             return;
         }
         let (group, member) = (self.who.group_index, self.who.incarnation);
-        self.tell(LoadEvent::Records(vec![Record::Revoked { at_us, group, member, lost, partitions }]));
+        self.tell(Record::Revoked { at_us, group, member, lost, partitions });
         self.assignment(at_us);
     }
 
     fn assignment(&self, at_us: i64) {
-        self.tell(LoadEvent::Assignment {
+        self.sink.send(LoadEvent::Assignment {
             at_us,
             group: self.who.group.clone(),
             member: self.who.member.clone(),
+            generation: self.generation,
             owned: self.owned.iter().copied().collect(),
         });
     }
 
-    fn tell(&self, event: LoadEvent) {
-        let _ = self.tx.blocking_send(event);
+    fn tell(&self, record: Record) {
+        self.sink.send(LoadEvent::Records(vec![record]));
     }
 }

@@ -3,17 +3,20 @@
 //! It gets bootstrap addresses and never learns which engine is behind them. What it sees leaves as [`LoadEvent`]s.
 
 pub mod audit;
+mod caught_up;
 pub mod clock;
 pub mod config;
 pub mod event;
-pub mod group;
+mod group;
 mod load;
 pub mod member;
+mod native;
 mod producer;
+mod progress;
 mod runs;
 pub mod tools;
 
-pub use event::{LoadEvent, Progress};
+pub use event::LoadEvent;
+pub use load::{FIRST_MEMBER_INCARNATION, Load, LoadError, LoadPlan};
+pub use progress::Progress;
 pub use rdkafka::ClientConfig;
-
-pub use load::{Load, LoadError, LoadPlan};

@@ -10,40 +10,52 @@ use std::time::{Duration, Instant};
 use metricstream_ledger::history::{Record, Tp};
 use metricstream_run::schedule::{Schedule, ScheduleError};
 use metricstream_scenario::{Group, Scenario};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::BaseProducer;
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 
 use crate::audit::{self, AuditTopic};
+use crate::caught_up::{self, Waited};
 use crate::clock::RunTime;
 use crate::config::{self, ConfigError};
-use crate::event::{LoadEvent, Progress};
-use crate::group::{MemberProcess, Positions, Who};
+use crate::event::{EventSink, LoadEvent};
+use crate::group::{MemberProcess, Who};
 use crate::member::Job;
-use crate::producer::{Callbacks, Control, Worker};
+use crate::producer::{ProducerHandle, ProducerPlan, StillSending};
+use crate::progress::{GroupCounters, Progress};
+
+/// Incarnation numbers of members begin here; below are the producers'.
+pub const FIRST_MEMBER_INCARNATION: u32 = 10_000;
+/// How long producers may take to end once they were told to give up.
+const END_DEADLINE: Duration = Duration::from_secs(12);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why load could not be started or steered.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// librdkafka refuses a setting.
+    /// A client's settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A schedule that is none.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
     /// A producer for a topic that the scenario does not have.
-    #[error("producer {producer}: topic {topic} is not in the scenario")]
+    #[error("producer {producer}: topic {topic} is not in the scenario; add it to [[topology.topics]]")]
     Topic {
         /// Producer.
         producer: String,
         /// Topic.
         topic: String,
     },
+    /// More producers than there are numbers for.
+    #[error("{producers} producers are more than the {FIRST_MEMBER_INCARNATION} that a run can tell apart")]
+    Producers {
+        /// How many.
+        producers: usize,
+    },
     /// A member's process failed.
     #[error("member {member}: {source}")]
     Member {
-        /// Member.
+        /// Group and member.
         member: String,
         /// The system's answer.
         source: io::Error,
@@ -58,7 +70,7 @@ pub enum LoadError {
         /// What is wrong.
         what: &'static str,
     },
-    /// A thread of ours died.
+    /// A thread could not be started or ended badly.
     #[error("a load thread could not be started or ended badly: {0}")]
     Thread(String),
 }
@@ -84,76 +96,70 @@ type Members = BTreeMap<(String, String), MemberProcess>;
 
 struct Inner {
     plan: LoadPlan,
-    tx: Sender<LoadEvent>,
-    progress: Arc<Progress>,
-    controls: Vec<Arc<Control>>,
+    sink: EventSink,
+    progress: Progress,
+    producers: Vec<ProducerHandle>,
     members: Mutex<Members>,
-    incarnations: Mutex<u32>,
-    positions: Positions,
+    /// Every member incarnation so far: `group/member`, from [`FIRST_MEMBER_INCARNATION`] on.
+    incarnations: Mutex<Vec<String>>,
 }
 
-/// The running load. Clones are the same load.
+/// The running load. Clones are the same load; when the last is dropped, everything that it started ends.
+///
+/// Whoever receives its events must go on receiving while it awaits any of the methods here.
 #[derive(Clone)]
 pub struct Load {
     inner: Arc<Inner>,
 }
 
-/// Incarnation numbers of members begin here; below are the producers'.
-pub(crate) const FIRST_MEMBER_INCARNATION: u32 = 10_000;
-
 impl Load {
-    /// Starts the groups' first members and the producers; their schedules begin at the run's 0.
+    /// Starts the producers and the groups' first members; schedules begin at the run's 0.
     ///
     /// # Errors
-    /// If a client's settings are refused or a member's process does not start.
+    /// If a client's settings are refused or a member's process does not start. What was started ends then.
     pub fn start(plan: LoadPlan, tx: Sender<LoadEvent>) -> Result<Self, LoadError> {
-        let progress = Arc::new(Progress::default());
-        let mut workers = Vec::new();
-        for index in 0..plan.scenario.workload.producers.len() {
-            workers.push(worker(&plan, index, &progress, &tx)?);
+        let sink = EventSink::new(tx);
+        let workload = &plan.scenario.workload;
+        if workload.producers.len() >= FIRST_MEMBER_INCARNATION as usize {
+            return Err(LoadError::Producers { producers: workload.producers.len() });
         }
-        let controls = workers.iter().map(|(worker, _)| Arc::clone(&worker.control)).collect();
-        let inner = Inner {
-            plan,
-            tx,
-            progress,
-            controls,
-            members: Mutex::new(BTreeMap::new()),
-            incarnations: Mutex::new(FIRST_MEMBER_INCARNATION),
-            positions: Positions::default(),
+        // All are looked at before any starts.
+        let plans = (0..workload.producers.len()).map(|index| producer_plan(&plan, index));
+        let plans = plans.collect::<Result<Vec<_>, _>>()?;
+        if plans.is_empty() {
+            let none = sink.clone();
+            std::thread::spawn(move || none.send(LoadEvent::SendingEnded));
+        }
+        let still_sending = StillSending::new(plans.len(), sink.clone());
+        let start = |plan| ProducerHandle::start(plan, sink.clone(), still_sending.clone());
+        let producers = plans.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        let progress = Progress {
+            producers: producers.iter().map(ProducerHandle::counters).collect(),
+            groups: workload.groups.iter().map(|_| Arc::new(GroupCounters::default())).collect(),
+            sink: sink.clone(),
         };
-        let load = Self { inner: Arc::new(inner) };
-        let scenario = Arc::clone(&load.inner.plan.scenario);
+        let scenario = Arc::clone(&plan.scenario);
+        let (members, incarnations) = (Mutex::default(), Mutex::default());
+        let load = Self { inner: Arc::new(Inner { plan, sink, progress, producers, members, incarnations }) };
         for group in &scenario.workload.groups {
             for member in &group.members {
                 load.join_now(&group.name, member)?;
             }
         }
-        for (worker, client) in workers {
-            std::thread::Builder::new()
-                .name(format!("producer {}", worker.name))
-                .spawn(move || worker.run(&client))
-                .map_err(|e| LoadError::Thread(e.to_string()))?;
-        }
-        load.watch_sending();
         Ok(load)
-    }
-
-    /// Says once that all producers have handed over what they had.
-    fn watch_sending(&self) {
-        let inner = Arc::clone(&self.inner);
-        tokio::spawn(async move {
-            while !inner.controls.iter().all(|c| c.sending_ended.load(Ordering::Relaxed)) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            let _ = inner.tx.send(LoadEvent::SendingEnded).await;
-        });
     }
 
     /// Counts, for a live view.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.inner.progress
+    }
+
+    /// Every member that was ever started: its incarnation and `group/member`.
+    #[must_use]
+    pub fn member_names(&self) -> Vec<(u32, String)> {
+        let names = self.inner.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
+        (FIRST_MEMBER_INCARNATION..).zip(names.iter().cloned()).collect()
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
@@ -164,16 +170,18 @@ impl Load {
         let plan = &self.inner.plan;
         let no = |what| LoadError::NoMember { group: group.to_owned(), member: member.to_owned(), what };
         let groups = &plan.scenario.workload.groups;
+        let mut groups = (0_u16..).zip(groups);
         let (index, spec) =
-            (0_u16..).zip(groups).find(|(_, g)| g.name == group).ok_or_else(|| no("has no such group in the scenario"))?;
+            groups.find(|(_, g)| g.name == group).ok_or_else(|| no("has no such group in the scenario"))?;
         let key = (group.to_owned(), member.to_owned());
-        if self.members().contains_key(&key) {
-            return Err(no("is there already"));
+        // One that ended by itself may come again.
+        if self.members().get(&key).is_some_and(|process| !process.has_ended()) {
+            return Err(no("is there already; let it leave or crash first"));
         }
         let incarnation = {
-            let mut next = self.inner.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
-            *next += 1;
-            *next - 1
+            let mut names = self.inner.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
+            names.push(format!("{group}/{member}"));
+            FIRST_MEMBER_INCARNATION + u32::try_from(names.len() - 1).unwrap_or(u32::MAX - FIRST_MEMBER_INCARNATION)
         };
         let job = Job {
             config: config::member(&plan.scenario, spec, member, &plan.bootstrap, &plan.properties),
@@ -182,9 +190,8 @@ impl Load {
             origin_ns: plan.origin_ns,
         };
         let who = Who { group_index: index, group: group.to_owned(), member: member.to_owned(), incarnation };
-        let (positions, progress) = (Arc::clone(&self.inner.positions), Arc::clone(&self.inner.progress));
-        let process =
-            MemberProcess::start(&plan.member_program, &job, who, positions, progress, self.inner.tx.clone())?;
+        let counters = Arc::clone(&self.inner.progress.groups[usize::from(index)]);
+        let process = MemberProcess::start(&plan.member_program, &job, who, counters, self.inner.sink.clone())?;
         self.members().insert(key, process);
         Ok(())
     }
@@ -212,7 +219,7 @@ impl Load {
     /// If it is not there.
     pub async fn member_leave(&self, group: &str, member: &str) -> Result<(), LoadError> {
         let process = self.take_member(group, member)?;
-        let member = member.to_owned();
+        let member = format!("{group}/{member}");
         blocking(move || process.leave().map_err(|source| LoadError::Member { member, source })).await
     }
 
@@ -222,103 +229,83 @@ impl Load {
     /// If it is not there.
     pub async fn member_crash(&self, group: &str, member: &str) -> Result<(), LoadError> {
         let process = self.take_member(group, member)?;
-        let member = member.to_owned();
+        let member = format!("{group}/{member}");
         blocking(move || process.crash().map_err(|source| LoadError::Member { member, source })).await
     }
 
-    /// Keeps a member in one slow poll; returns when that has begun.
+    /// Keeps a member in one slow poll, which begins within a few milliseconds.
     ///
     /// # Errors
     /// If it is not there.
     pub fn member_stall(&self, group: &str, member: &str, for_us: i64) -> Result<(), LoadError> {
         let mut members = self.members();
-        let no = |what| LoadError::NoMember { group: group.to_owned(), member: member.to_owned(), what };
-        let process =
-            members.get_mut(&(group.to_owned(), member.to_owned())).ok_or_else(|| no("is not there"))?;
-        process.stall(for_us).map_err(|source| LoadError::Member { member: member.to_owned(), source })
+        let process = members.get_mut(&(group.to_owned(), member.to_owned())).ok_or_else(|| LoadError::NoMember {
+            group: group.to_owned(),
+            member: member.to_owned(),
+            what: "is not there",
+        })?;
+        process.stall(for_us).map_err(|source| LoadError::Member { member: format!("{group}/{member}"), source })
     }
 
     /// No further sends.
     pub fn stop_sending(&self) {
-        self.inner.controls.iter().for_each(|c| c.stop.store(true, Ordering::Relaxed));
+        self.inner.producers.iter().for_each(ProducerHandle::stop);
     }
 
-    /// Waits until the outcome of every send is known; what is open at the deadline is given up as unknown. Returns how
-    /// many those were.
+    /// Waits until the outcome of every send is known; what is open at the deadline is given up, and counts as unknown
+    /// unless it never left the client. Returns how many those were. The producers are at their end after this.
     pub async fn drain(&self, deadline: Instant) -> u64 {
-        let time = RunTime::new(self.inner.plan.origin_ns);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let give_up_us = time.now_us() + i64::try_from(left.as_micros()).unwrap_or(i64::MAX / 2);
-        for control in &self.inner.controls {
-            control.stop.store(true, Ordering::Relaxed);
-            control.give_up_us.store(give_up_us.max(1), Ordering::Relaxed);
+        let producers = &self.inner.producers;
+        producers.iter().for_each(ProducerHandle::end);
+        while producers.iter().any(|p| !p.is_finished()) && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let patience = deadline + Duration::from_secs(1);
-        while !self.inner.controls.iter().all(|c| c.ended.load(Ordering::Relaxed)) && Instant::now() < patience {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let open = producers.iter().map(ProducerHandle::open).sum();
+        producers.iter().for_each(ProducerHandle::purge);
+        let patience = Instant::now() + END_DEADLINE;
+        while producers.iter().any(|p| !p.is_finished()) && Instant::now() < patience {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let open = self.inner.controls.iter().map(|c| c.open.load(Ordering::Relaxed).max(0).unsigned_abs());
-        open.sum()
+        open
     }
 
-    /// Waits until every group that has members was given everything below the high watermarks; names those that were
-    /// not, with the first partition that they lack.
+    /// Waits until every group was given everything below the high watermarks; names those that were not, with the
+    /// partition that they lack most of. Returns at once if no group that is behind has a member left.
     pub async fn wait_caught_up(&self, deadline: Instant) -> Vec<String> {
         let load = self.clone();
-        spawn_blocking(move || load.caught_up_by(deadline)).await.unwrap_or_else(|e| vec![e.to_string()])
-    }
-
-    fn caught_up_by(&self, deadline: Instant) -> Vec<String> {
-        loop {
-            let behind = self.behind();
-            if behind.is_empty() || Instant::now() >= deadline {
-                return behind;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn behind(&self) -> Vec<String> {
-        let plan = &self.inner.plan;
-        let mut config = config::base(&plan.bootstrap, &plan.properties);
-        let reader: BaseConsumer = match config.set("group.id", "metricstream-lag").create() {
-            Ok(reader) => reader,
-            Err(error) => return vec![error.to_string()],
+        let work = move || {
+            let plan = &load.inner.plan;
+            let groups = &plan.scenario.workload.groups;
+            let waited =
+                |group: &Group| Waited { group: group.name.clone(), partitions: partitions_of(&plan.scenario, group) };
+            let waited: Vec<Waited> = groups.iter().map(waited).collect();
+            let positions = |index: usize| {
+                let counters = &load.inner.progress.groups[index];
+                (counters.positions(), counters.members.load(Ordering::Relaxed) > 0)
+            };
+            caught_up::wait(&config::base(&plan.bootstrap, &plan.properties), &waited, positions, deadline)
         };
-        let members = self.members().keys().map(|(group, _)| group.clone()).collect::<Vec<_>>();
-        let mut behind = Vec::new();
-        for (index, group) in (0_u16..).zip(&plan.scenario.workload.groups) {
-            if !members.contains(&group.name) {
-                continue;
-            }
-            for (topic, tp) in partitions_of(&plan.scenario, group) {
-                let high = reader.fetch_watermarks(&topic, tp.partition, Duration::from_secs(2));
-                let position = {
-                    let positions = self.inner.positions.lock().unwrap_or_else(PoisonError::into_inner);
-                    positions.get(&(index, tp)).copied().unwrap_or(0)
-                };
-                let lacks = match high {
-                    Ok((low, high)) if position >= high || low >= high => continue,
-                    Ok((_, high)) => format!("{} ({topic}-{} at {position} of {high})", group.name, tp.partition),
-                    Err(error) => format!("{} ({topic}-{}: {error})", group.name, tp.partition),
-                };
-                behind.push(lacks);
-                break;
-            }
-        }
-        behind
+        spawn_blocking(work).await.unwrap_or_else(|error| vec![error.to_string()])
     }
 
     /// Lets every member leave, so that what is committed is final.
     pub async fn end_members(&self) {
         let members: Vec<MemberProcess> = std::mem::take(&mut *self.members()).into_values().collect();
-        let _ = blocking(move || {
-            let enders: Vec<_> =
+        let ended = spawn_blocking(move || {
+            let leavers: Vec<_> =
                 members.into_iter().map(|process| std::thread::spawn(move || process.leave())).collect();
-            enders.into_iter().for_each(|ender| drop(ender.join()));
-            Ok::<_, LoadError>(())
-        })
-        .await;
+            for leaver in leavers {
+                match leaver.join() {
+                    Ok(Ok(())) => {}
+                    // Its end is what was wanted; that it was not in order is in its record.
+                    Ok(Err(error)) => tracing::warn!(%error, "a member did not leave in order"),
+                    Err(_) => tracing::error!("a thread that let a member leave panicked"),
+                }
+            }
+        });
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "members");
+        }
     }
 
     /// Reads the whole log and every group's commits; records leave as events.
@@ -337,18 +324,24 @@ impl Load {
                 .iter()
                 .map(|t| AuditTopic { name: t.name.clone(), partitions: t.partitions })
                 .collect();
-            let tell = |records| drop(inner.tx.blocking_send(LoadEvent::Records(records)));
+            let tell = |records| inner.sink.send(LoadEvent::Records(records));
             for (group, spec) in (0_u16..).zip(&plan.scenario.workload.groups) {
                 let wanted: Vec<u16> = topics_of(&plan.scenario, spec).into_values().collect();
-                let found = audit::committed(&config, &spec.name, &topics, &wanted, deadline).map_err(|e| e.to_string())?;
-                let commits = found.into_iter().filter(|(_, offset)| *offset >= 0);
-                tell(commits.map(|(tp, offset)| Record::FinalCommit { group, tp, offset }).collect());
+                let found =
+                    audit::committed(&config, &spec.name, &topics, &wanted, deadline).map_err(|e| e.to_string())?;
+                tell(found.into_iter().map(|(tp, offset)| Record::FinalCommit { group, tp, offset }).collect());
             }
             let time = RunTime::new(plan.origin_ns);
             audit::read_all(&config, &topics, plan.run_id, time, deadline, &mut |records| tell(records))
                 .map_err(|e| e.to_string())
         };
         spawn_blocking(work).await.unwrap_or_else(|e| Err(e.to_string()))
+    }
+
+    /// Ends everything that was started: gives open sends up and lets the members leave.
+    pub async fn finish(&self) {
+        self.drain(Instant::now()).await;
+        self.end_members().await;
     }
 }
 
@@ -365,42 +358,28 @@ fn topics_of(scenario: &Scenario, group: &Group) -> BTreeMap<String, u16> {
 
 fn partitions_of(scenario: &Scenario, group: &Group) -> Vec<(String, Tp)> {
     let topics = (0..).zip(&scenario.topology.topics).filter(|(_, t)| group.topics.contains(&t.name));
-    topics.flat_map(|(topic, t)| (0..t.partitions).map(move |partition| (t.name.clone(), Tp { topic, partition }))).collect()
+    topics
+        .flat_map(|(topic, t)| (0..t.partitions).map(move |partition| (t.name.clone(), Tp { topic, partition })))
+        .collect()
 }
 
-fn worker(
-    plan: &LoadPlan,
-    index: usize,
-    progress: &Arc<Progress>,
-    tx: &Sender<LoadEvent>,
-) -> Result<(Worker, BaseProducer<Callbacks>), LoadError> {
+fn producer_plan(plan: &LoadPlan, index: usize) -> Result<ProducerPlan, LoadError> {
     let producer = &plan.scenario.workload.producers[index];
-    let effective = plan.scenario.producer_config(producer);
-    let topics = &plan.scenario.topology.topics;
-    let (topic_index, topic) = (0_u16..).zip(topics).find(|(_, t)| t.name == producer.topic).ok_or_else(|| {
-        LoadError::Topic { producer: producer.name.clone(), topic: producer.topic.clone() }
-    })?;
+    let mut topics = (0_u16..).zip(&plan.scenario.topology.topics);
+    let (topic_index, topic) = topics
+        .find(|(_, t)| t.name == producer.topic)
+        .ok_or_else(|| LoadError::Topic { producer: producer.name.clone(), topic: producer.topic.clone() })?;
     let incarnation = u32::try_from(index).unwrap_or(u32::MAX);
     let duration_us = (plan.scenario.workload.duration_s * 1e6) as i64;
-    let schedule = Schedule::new(producer, topic.partitions, plan.run_id, incarnation, 0, duration_us)?;
-    let client: BaseProducer<Callbacks> = config::producer(&plan.scenario, producer, &plan.bootstrap, &plan.properties)
-        .create_with_context(Callbacks::new())
-        .map_err(|e| config::refused(&producer.name, &e))?;
-    let worker = Worker {
+    Ok(ProducerPlan {
         index: incarnation,
         name: producer.name.clone(),
         topic: producer.topic.clone(),
         topic_index,
-        partitions: topic.partitions,
-        size_bytes: producer.message_size_bytes,
-        idempotent: effective.get("enable.idempotence").is_some_and(|v| v == "true"),
-        acks_zero: effective.get("acks").is_some_and(|v| v == "0"),
-        schedule,
         incarnation,
+        run_id: plan.run_id,
+        config: config::producer(&plan.scenario, producer, &plan.bootstrap, &plan.properties)?,
+        schedule: Schedule::new(producer, topic.partitions, plan.run_id, incarnation, 0, duration_us)?,
         time: RunTime::new(plan.origin_ns),
-        control: Arc::new(Control::default()),
-        progress: Arc::clone(progress),
-        tx: tx.clone(),
-    };
-    Ok((worker, client))
+    })
 }

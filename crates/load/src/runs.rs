@@ -65,7 +65,9 @@ mod tests {
     fn consecutive_messages_share_a_run_and_a_hole_in_either_count_ends_it() {
         let tp = |partition| Tp { topic: 0, partition };
         let mut runs = Runs::default();
-        for (p, offset, lane, seq) in [(0, 5, 0, 0), (1, 9, 1, 0), (0, 6, 0, 1), (0, 8, 0, 2), (0, 9, 0, 4), (1, 10, 1, 1)] {
+        for (p, offset, lane, seq) in
+            [(0, 5, 0, 0), (1, 9, 1, 0), (0, 6, 0, 1), (0, 8, 0, 2), (0, 9, 0, 4), (1, 10, 1, 1)]
+        {
             runs.push(tp(p), offset, id(lane, seq));
         }
         let all: Vec<_> = runs.take().iter().map(|r| (r.tp.partition, r.base_offset, r.first_seq, r.count)).collect();

@@ -244,10 +244,10 @@ fn classic_assignment(bytes: &[u8]) -> Vec<String> {
 /// # Errors
 /// If the cluster does not answer or has no such group.
 pub fn describe_group(config: &ClientConfig, group: &str) -> Result<GroupRow, ToolError> {
-    let mut row = list_groups(config, Some(group))?
-        .into_iter()
-        .find(|g| g.group == group && g.state != "Dead")
-        .ok_or_else(|| ToolError::Missing(format!("there is no group {group}; metricstream group list shows what there is")))?;
+    let mut row =
+        list_groups(config, Some(group))?.into_iter().find(|g| g.group == group && g.state != "Dead").ok_or_else(
+            || ToolError::Missing(format!("there is no group {group}; metricstream group list shows what there is")),
+        )?;
     let mut config = config.clone();
     config.set("group.id", group).set("enable.auto.commit", "false");
     let reader = reader(&config)?;

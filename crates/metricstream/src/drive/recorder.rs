@@ -79,10 +79,10 @@ impl Recorder {
                 self.measurements.client(&sample);
                 None
             }
-            LoadEvent::Assignment { at_us, group, member, owned } => {
+            LoadEvent::Assignment { at_us, group, member, generation, owned } => {
                 let name = |tp: &Tp| format!("{}-{}", self.topics[usize::from(tp.topic)], tp.partition);
                 let partitions = owned.iter().map(name).collect();
-                own(at_us, What::Assignment { group, member, generation: -1, partitions })
+                own(at_us, What::Assignment { group, member, generation, partitions })
             }
             LoadEvent::MemberEnded { at_us, group, member, why } => {
                 own(at_us, What::Note { text: format!("member {member} of {group} ended by itself: {why}") })
