@@ -8,7 +8,12 @@ use std::collections::BTreeMap;
 pub const CHUNK: u32 = 65_536;
 const WORDS: usize = CHUNK as usize / 64;
 
-/// One chunk's bits. Empty and full chunks own no memory; a map grows to its highest bit only.
+/// Up to this many scattered bits are kept as a list.
+const FEW_MAX: usize = 512;
+/// A wider range goes to a map at once.
+const FEW_RANGE_MAX: u32 = 64;
+
+/// One chunk's bits. Empty and full chunks own no memory, a few bits a list; a map grows to its highest bit only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Bits {
     /// No bit is set.
@@ -16,6 +21,8 @@ pub enum Bits {
     Empty,
     /// Every bit is set.
     Full,
+    /// These are, in order.
+    Few(Vec<u16>),
     /// Some are.
     Map(Map),
 }
@@ -39,8 +46,8 @@ impl Bits {
             *self = Self::Full;
             return CHUNK - before;
         }
-        if matches!(self, Self::Empty) {
-            *self = Self::Map(Map { words: Vec::new(), ones: 0 });
+        if let Some(added) = self.set_few(from, to) {
+            return added;
         }
         let Self::Map(map) = self else { return 0 };
         let added = map.set_range(from, to);
@@ -50,10 +57,65 @@ impl Bits {
         added
     }
 
+    /// Sets `[from, to)` if none of these bits is set; says whether it did.
+    #[inline]
+    pub fn set_if_clear(&mut self, from: u32, to: u32) -> bool {
+        // Short runs in a map that is long enough: one word to look at and to write.
+        if let Self::Map(map) = self
+            && from < to
+            && from / 64 == (to - 1) / 64
+            && let Some(word) = map.words.get_mut(from as usize / 64)
+        {
+            let mask = mask_of(from as usize / 64, from, to);
+            if *word & mask != 0 {
+                return false;
+            }
+            *word |= mask;
+            map.ones += to - from;
+            if map.ones == CHUNK {
+                *self = Self::Full;
+            }
+            return true;
+        }
+        let clear = self.count_range(from, to) == 0;
+        if clear {
+            self.set_range(from, to);
+        }
+        clear
+    }
+
+    /// Sets the range in the list, while there are few; else makes the list a map and leaves it to the map.
+    fn set_few(&mut self, from: u32, to: u32) -> Option<u32> {
+        match self {
+            Self::Full | Self::Map(_) => return None,
+            Self::Empty => *self = Self::Few(Vec::new()),
+            Self::Few(_) => {}
+        }
+        let Self::Few(few) = self else { return None };
+        if to - from > FEW_RANGE_MAX || few.len() + (to - from) as usize > FEW_MAX {
+            let mut map = Map { words: Vec::new(), ones: 0 };
+            few.iter().for_each(|bit| {
+                map.set_range(u32::from(*bit), u32::from(*bit) + 1);
+            });
+            *self = Self::Map(map);
+            return None;
+        }
+        let before = few.len();
+        let start = few.partition_point(|bit| u32::from(*bit) < from);
+        let end = few.partition_point(|bit| u32::from(*bit) < to);
+        // Positions in a chunk fit 16 bits.
+        few.splice(start..end, (from..to).map(|bit| bit as u16));
+        Some((few.len() - before) as u32)
+    }
+
     /// How many of `[from, to)` are set.
     pub fn count_range(&self, from: u32, to: u32) -> u32 {
         match self {
             Self::Empty => 0,
+            Self::Few(few) => {
+                let below = |limit: u32| few.partition_point(|bit| u32::from(*bit) < limit) as u32;
+                below(to).saturating_sub(below(from))
+            }
             Self::Full => to.saturating_sub(from),
             Self::Map(map) => map.count_range(from, to),
         }
@@ -69,6 +131,7 @@ impl Bits {
         match self {
             Self::Empty => 0,
             Self::Full => CHUNK,
+            Self::Few(few) => few.len() as u32,
             Self::Map(map) => map.ones,
         }
     }
@@ -88,6 +151,12 @@ impl Bits {
         match self {
             Self::Empty => 0,
             Self::Full => u64::MAX,
+            Self::Few(few) => {
+                let start = index as u32 * 64;
+                let inside = &few[few.partition_point(|bit| u32::from(*bit) < start)..];
+                let inside = inside.iter().take_while(|bit| u32::from(**bit) < start + 64);
+                inside.fold(0, |word, bit| word | 1 << (u32::from(*bit) - start))
+            }
             Self::Map(map) => map.words.get(index).copied().unwrap_or(0),
         }
     }
@@ -96,6 +165,7 @@ impl Bits {
     pub fn allocated_bytes(&self) -> usize {
         match self {
             Self::Map(map) => map.words.capacity() * size_of::<u64>(),
+            Self::Few(few) => few.capacity() * size_of::<u16>(),
             Self::Empty | Self::Full => 0,
         }
     }
@@ -135,6 +205,7 @@ impl Map {
 }
 
 /// The bits of word `index` that lie in `[from, to)`; the word must touch the range.
+#[inline]
 fn mask_of(index: usize, from: u32, to: u32) -> u64 {
     let start = index as u32 * 64;
     let low = from.saturating_sub(start).min(63);
@@ -185,6 +256,7 @@ pub struct Chunked<T> {
 
 impl<T: Default> Chunked<T> {
     /// The value of a chunk, made if it is new.
+    #[inline]
     pub fn at(&mut self, chunk: u64) -> &mut T {
         if self.hot.as_ref().is_none_or(|(hot, _)| *hot != chunk) {
             let value = self.cold.remove(&chunk).unwrap_or_default();
@@ -226,6 +298,7 @@ impl<T> Chunked<T> {
 }
 
 /// Splits `[from, from + count)` at chunk borders: `(chunk, first bit, one past the last bit, position of the first)`.
+#[inline]
 pub fn pieces(from: u64, count: u64) -> impl Iterator<Item = (u64, u32, u32, u64)> {
     let end = from + count;
     let mut at = from;
@@ -318,6 +391,9 @@ mod tests {
         let mut bits = Bits::default();
         bits.set_range(0, 300);
         assert!(bits.allocated_bytes() <= 64, "{}", bits.allocated_bytes());
+        let mut bits = Bits::default();
+        (0..100).for_each(|i| assert_eq!(bits.set_range(i * 650, i * 650 + 1), 1));
+        assert!(bits.allocated_bytes() <= 256, "{}", bits.allocated_bytes());
     }
 
     #[test]
@@ -336,15 +412,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_are_a_set_of_numbers(ranges in prop::collection::vec((0..CHUNK, 0..3_000_u32), 1..20)) {
+        fn bits_are_a_set_of_numbers(
+            few in prop::collection::vec((0..CHUNK, 0..70_u32), 0..30),
+            ranges in prop::collection::vec((0..CHUNK, 0..3_000_u32), 0..20),
+        ) {
             let mut bits = Bits::default();
             let mut model = std::collections::BTreeSet::new();
-            for (from, len) in ranges {
+            for (from, len) in few.into_iter().chain(ranges) {
                 let to = (from + len).min(CHUNK);
                 let before = model.len();
                 model.extend(from..to);
                 prop_assert_eq!(bits.set_range(from, to) as usize, model.len() - before);
                 prop_assert_eq!(bits.count_range(from, to), to - from);
+                let next = (to, (to + len % 64).min(CHUNK));
+                let clear = (next.0..next.1).all(|bit| !model.contains(&bit));
+                prop_assert_eq!(bits.set_if_clear(next.0, next.1), clear);
+                if clear {
+                    model.extend(next.0..next.1);
+                }
             }
             prop_assert_eq!(bits.ones() as usize, model.len());
             let mut back = std::collections::BTreeSet::new();

@@ -126,6 +126,7 @@ impl Lane {
     }
 
     /// Changes the chunks under `[first, first + count)` and collapses those that became complete.
+    #[inline]
     fn change(&mut self, first: u64, count: u32, groups: usize, mut each: impl FnMut(&mut Chunk, u32, u32, u64)) {
         for (chunk, from, to, at) in pieces(first, u64::from(count)) {
             let slot = self.chunks.at(chunk);
@@ -163,13 +164,12 @@ impl Lane {
         let factor = factor_at(place, first, offset);
         let (mut order, mut duplicates) = (self.log_order, 0);
         self.change(first, count, groups, |chunk, from, to, at| {
-            let known = chunk.in_log.count_range(from, to);
             let start = at - u64::from(from);
             let seen_at = |seq: u64| offset + (seq - first) as i64;
-            if known == 0 {
+            if chunk.in_log.set_if_clear(from, to) {
                 order.see(at, at + u64::from(to - from), seen_at(at));
             } else {
-                duplicates += u64::from(known);
+                duplicates += u64::from(chunk.in_log.count_range(from, to));
                 let before = std::mem::take(&mut chunk.in_log);
                 runs_of(from, to, |i| before.word(i), |a, b| {
                     chunk.duplicate.set_range(a, b);
@@ -178,8 +178,8 @@ impl Lane {
                     order.see(start + u64::from(a), start + u64::from(b), seen_at(start + u64::from(a)));
                 });
                 chunk.in_log = before;
+                chunk.in_log.set_range(from, to);
             }
-            chunk.in_log.set_range(from, to);
             chunk.log_sum = chunk.log_sum.wrapping_add(sum(factor, at, at + u64::from(to - from)));
         });
         self.log_order = order;
@@ -199,15 +199,15 @@ impl Lane {
             }
             let bits = &mut chunk.delivered[group];
             let start = at - u64::from(from);
-            if bits.count_range(from, to) == 0 {
+            if bits.set_if_clear(from, to) {
                 order.see(at, at + u64::from(to - from), offset + (at - first) as i64);
             } else {
                 runs_of(from, to, |i| !bits.word(i), |a, b| {
                     let seq = start + u64::from(a);
                     order.see(seq, start + u64::from(b), offset + (seq - first) as i64);
                 });
+                bits.set_range(from, to);
             }
-            bits.set_range(from, to);
         });
         self.group_order[group] = order;
     }
@@ -297,12 +297,17 @@ impl Lanes {
     }
 
     /// The number of a lane, made if it is new; `None` if there are too many.
+    #[inline]
     pub(crate) fn number(&mut self, id: LaneId) -> Option<usize> {
         let hash = id.incarnation.wrapping_mul(31).wrapping_add(id.lane) as usize % CACHE;
         let (cached, number) = self.cache[hash];
         if cached == id && number != u32::MAX {
             return Some(number as usize);
         }
+        self.number_from_tree(id, hash)
+    }
+
+    fn number_from_tree(&mut self, id: LaneId, hash: usize) -> Option<usize> {
         let number = match self.index.get(&id) {
             Some(number) => *number,
             None if self.lanes.len() >= LANES_MAX => return None,

@@ -16,7 +16,7 @@ use crate::header::{Header, Invalid};
 use crate::history::{Alien, LaneId, Outcome, Record, Tp};
 use crate::lanes::{Lane, Lanes};
 use crate::offsets::{BLOCK, Compared, Observer, factor};
-use crate::runs::{ACK_MERGE_US, BUDGET, BUDGET_FOCUSED, Budget, Run, Suspects};
+use crate::runs::{ACK_MERGE_US, BUDGET, BUDGET_FOCUSED, Budget, Run, RunList, Suspects};
 use crate::timeline::TimelineEvent;
 
 /// One partition.
@@ -199,7 +199,8 @@ impl Ledger {
             Outcome::Ok { tp, base_offset } => self.place_number(tp).map(|place| (place, base_offset)),
             Outcome::Fail | Outcome::Unknown => None,
         };
-        let Some(lane) = self.lane(id) else { return };
+        let Some(number) = self.lane_number(id) else { return };
+        let lane = self.lanes.get_mut(number);
         lane.sent = lane.sent.max(first + u64::from(count));
         match (outcome, ok) {
             (Outcome::Ok { .. }, Some((place, offset))) => {
@@ -207,7 +208,7 @@ impl Ledger {
                 lane.ack(first, count, offset, place, groups);
                 self.places[place as usize].used = true;
                 let run = Run { seq: first, offset, count, place, at_us };
-                self.keep(id, run, |lane| &mut lane.acks, ACK_MERGE_US);
+                self.keep(number, run, |lane| &mut lane.acks, ACK_MERGE_US);
             }
             (Outcome::Fail, _) => lane.fail(first, count, groups),
             _ => {}
@@ -225,7 +226,8 @@ impl Ledger {
             again.push((from, to));
             reread.extend(from / BLOCK..=(to - 1) / BLOCK);
         });
-        let Some(lane) = self.lane(id) else { return };
+        let Some(lane_number) = self.lane_number(id) else { return };
+        let lane = self.lanes.get_mut(lane_number);
         let misplaced = *lane.place.get_or_insert(number) != number;
         let mut at = base as u64;
         for (from, to) in again.into_iter().chain([(base as u64 + u64::from(count), 0)]) {
@@ -240,28 +242,29 @@ impl Ledger {
             self.places[number as usize].aliens.add(None, Alien::WrongPartition, u64::from(count), spot);
         }
         let run = Run { seq: first, offset: base, count, place: number, at_us: 0 };
-        self.keep(id, run, |lane| &mut lane.logged, 0);
+        self.keep(lane_number, run, |lane| &mut lane.logged, 0);
     }
 
     fn delivered(&mut self, tp: Tp, group: usize, delivery: &Delivery) {
         let Some(number) = self.place_number(tp) else { return };
         let groups = self.header.groups.len();
         self.places[number as usize].groups[group].delivered(delivery);
-        let Some(lane) = self.lane(delivery.lane) else { return };
+        let Some(lane_number) = self.lane_number(delivery.lane) else { return };
+        let lane = self.lanes.get_mut(lane_number);
         lane.deliver(group, delivery.seq, delivery.count, delivery.base, groups);
         if lane.delivered.len() <= group {
             lane.delivered.resize_with(group + 1, Default::default);
         }
         let run = Run { seq: delivery.seq, offset: delivery.base, count: delivery.count, place: number, at_us: 0 };
-        self.keep(delivery.lane, run, |lane| &mut lane.delivered[group], 0);
+        self.keep(lane_number, run, |lane| &mut lane.delivered[group], 0);
     }
 
     /// Keeps detail, unless there is too much of it or it is not asked for.
-    fn keep(&mut self, id: LaneId, run: Run, list: impl Fn(&mut Lane) -> &mut crate::runs::RunList, merge_us: i64) {
-        if self.budget.overflowed || !self.in_focus(id, &run) {
+    #[inline]
+    fn keep(&mut self, number: usize, run: Run, list: impl Fn(&mut Lane) -> &mut RunList, merge_us: i64) {
+        if self.budget.overflowed || (self.focus.is_some() && !self.in_focus(self.lanes.all()[number].id, &run)) {
             return;
         }
-        let Some(number) = self.lanes.number(id) else { return };
         let grew = list(self.lanes.get_mut(number)).push(run, merge_us);
         if grew && self.budget.grew() {
             self.lanes.all_mut().iter_mut().for_each(Lane::forget_detail);
@@ -283,13 +286,16 @@ impl Ledger {
     }
 
     fn lane(&mut self, id: LaneId) -> Option<&mut Lane> {
-        match self.lanes.number(id) {
-            Some(number) => Some(self.lanes.get_mut(number)),
-            None => {
-                self.reject(Invalid::Lanes { max: crate::lanes::LANES_MAX });
-                None
-            }
+        self.lane_number(id).map(|number| self.lanes.get_mut(number))
+    }
+
+    #[inline]
+    fn lane_number(&mut self, id: LaneId) -> Option<usize> {
+        let number = self.lanes.number(id);
+        if number.is_none() {
+            self.reject(Invalid::Lanes { max: crate::lanes::LANES_MAX });
         }
+        number
     }
 
     fn reject(&mut self, invalid: Invalid) {

@@ -58,12 +58,11 @@ pub(crate) fn mix(value: u64) -> u64 {
 impl Observer {
     /// Notes `count` consecutive messages from `base` on; calls `again(from, to)` for offsets that were seen before.
     /// Only a first sighting counts in the sums.
+    #[inline]
     pub(crate) fn see(&mut self, base: u64, count: u32, factor: u64, mut again: impl FnMut(u64, u64)) {
         for (chunk, from, to, at) in pieces(base, u64::from(count)) {
             let segment = self.segments.at(chunk);
-            let known = segment.seen.count_range(from, to);
-            if known == 0 {
-                segment.seen.set_range(from, to);
+            if segment.seen.set_if_clear(from, to) {
                 segment.add(at - u64::from(from), from, to, factor);
                 continue;
             }

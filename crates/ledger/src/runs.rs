@@ -10,8 +10,8 @@ use crate::history::{LaneId, Tp};
 /// Offset of a message whose acknowledgement did not say.
 pub(crate) const UNREPORTED: i64 = -1;
 
-/// Runs kept in a first pass: 16 MB of them.
-pub(crate) const BUDGET: usize = 500_000;
+/// Runs kept in a first pass: 8 MB of them, at most twice that allocated.
+pub(crate) const BUDGET: usize = 250_000;
 /// Runs kept in a second pass, of suspects only.
 pub(crate) const BUDGET_FOCUSED: usize = 4_000_000;
 
@@ -66,6 +66,7 @@ pub(crate) struct RunList {
 
 impl RunList {
     /// Adds a run; returns whether the list grew (the run did not continue the last one).
+    #[inline]
     pub(crate) fn push(&mut self, run: Run, merge_us: i64) -> bool {
         if let Some(last) = self.runs.last_mut()
             && last.continues(&run, merge_us)
