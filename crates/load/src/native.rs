@@ -30,7 +30,9 @@ pub(crate) fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
     // SAFETY: a borrowed message's pointer is valid for its lifetime, and the call only reads.
     match unsafe { native::rd_kafka_message_status(message.ptr()) } {
         native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Persistence::Not,
-        native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
+        native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => {
+            Persistence::Possibly
+        }
         native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Persisted,
     }
 }
@@ -48,11 +50,21 @@ unsafe impl<C: ProducerContext + 'static> Send for TopicHandle<C> {}
 impl<C: ProducerContext + 'static> TopicHandle<C> {
     /// The topic called `name`, with the client's own topic settings.
     pub(crate) fn new(producer: Arc<BaseProducer<C>>, name: &str) -> Result<Self, String> {
-        let text = CString::new(name).map_err(|_| format!("topic name {name:?} has a zero byte"))?;
+        let text =
+            CString::new(name).map_err(|_| format!("topic name {name:?} has a zero byte"))?;
         // SAFETY: client and name are valid for the call; a null configuration means the client's default one.
-        let topic =
-            unsafe { native::rd_kafka_topic_new(producer.client().native_ptr(), text.as_ptr(), std::ptr::null_mut()) };
-        if topic.is_null() { Err(format!("topic {name}: {}", last_error())) } else { Ok(Self { topic, producer }) }
+        let topic = unsafe {
+            native::rd_kafka_topic_new(
+                producer.client().native_ptr(),
+                text.as_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        if topic.is_null() {
+            Err(format!("topic {name}: {}", last_error()))
+        } else {
+            Ok(Self { topic, producer })
+        }
     }
 
     /// Hands a message over; librdkafka copies key and value. Without a partition the client chooses by key.
@@ -62,7 +74,9 @@ impl<C: ProducerContext + 'static> TopicHandle<C> {
         key: Option<&[u8]>,
         value: &[u8],
     ) -> Result<(), RDKafkaErrorCode> {
-        let (key, key_len) = key.map_or((std::ptr::null(), 0), |key| (key.as_ptr().cast::<c_void>(), key.len()));
+        let (key, key_len) = key.map_or((std::ptr::null(), 0), |key| {
+            (key.as_ptr().cast::<c_void>(), key.len())
+        });
         // SAFETY: the topic lives as long as `self`; with MSG_F_COPY librdkafka only reads key and value, and only
         // during the call, in spite of the mutable pointer in its signature; the null opaque is what the delivery
         // callback's unit type expects.
@@ -78,7 +92,11 @@ impl<C: ProducerContext + 'static> TopicHandle<C> {
                 std::ptr::null_mut(),
             )
         };
-        if failed == 0 { Ok(()) } else { Err(last_error()) }
+        if failed == 0 {
+            Ok(())
+        } else {
+            Err(last_error())
+        }
     }
 
     /// The client that the topic belongs to.
@@ -111,36 +129,47 @@ pub(crate) fn generation<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> i32 
 
 /// Commits whose answers can be heard. The wrapper's own asynchronous commit never tells how it ended: it does not set the
 /// callback that librdkafka would answer.
-pub(crate) struct Commits<'a, C: ConsumerContext> {
-    /// The client that the queue belongs to outlives it.
-    consumer: &'a BaseConsumer<C>,
+///
+/// Of one client; must be dropped before it.
+pub(crate) struct Commits {
     queue: *mut native::rd_kafka_queue_t,
 }
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for Commits {}
 
 /// What a commit came to: topic, partition and offset of what was accepted, or why nothing was.
 pub(crate) type Committed = Result<Vec<(String, i32, i64)>, RDKafkaErrorCode>;
 
-impl<'a, C: ConsumerContext> Commits<'a, C> {
-    pub(crate) fn new(consumer: &'a BaseConsumer<C>) -> Self {
+impl Commits {
+    pub(crate) fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Self {
         // SAFETY: the client is valid; the queue is ours and released once.
         let queue = unsafe { native::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        Self { consumer, queue }
+        Self { queue }
     }
 
     /// Asks for a commit. Its answer comes by [`answer`](Self::answer).
-    pub(crate) fn ask(&self, offsets: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+    pub(crate) fn ask<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        offsets: &TopicPartitionList,
+    ) -> Result<(), RDKafkaErrorCode> {
         // SAFETY: client, list and queue are valid for the call; the list is copied; without a callback the answer is an
         // event on the queue.
         let error = unsafe {
             native::rd_kafka_commit_queue(
-                self.consumer.client().native_ptr(),
+                consumer.client().native_ptr(),
                 offsets.ptr(),
                 self.queue,
                 None,
                 std::ptr::null_mut(),
             )
         };
-        if error == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(error.into()) }
+        if error == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            Ok(())
+        } else {
+            Err(error.into())
+        }
     }
 
     /// The next answer, waiting for it as long as that.
@@ -153,7 +182,8 @@ impl<'a, C: ConsumerContext> Commits<'a, C> {
             if event.is_null() {
                 return None;
             }
-            let is_commit = native::rd_kafka_event_type(event) == native::RD_KAFKA_EVENT_OFFSET_COMMIT;
+            let is_commit =
+                native::rd_kafka_event_type(event) == native::RD_KAFKA_EVENT_OFFSET_COMMIT;
             let answer = is_commit.then(|| match native::rd_kafka_event_error(event) {
                 native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
                     Ok(accepted(native::rd_kafka_event_topic_partition_list(event)))
@@ -166,7 +196,7 @@ impl<'a, C: ConsumerContext> Commits<'a, C> {
     }
 }
 
-impl<C: ConsumerContext> Drop for Commits<'_, C> {
+impl Drop for Commits {
     fn drop(&mut self) {
         // SAFETY: it was created by `rd_kafka_queue_new` and is released once, before its client.
         unsafe { native::rd_kafka_queue_destroy(self.queue) };
@@ -177,19 +207,32 @@ impl<C: ConsumerContext> Drop for Commits<'_, C> {
 ///
 /// # Safety
 /// The list must be null or valid.
-unsafe fn accepted(list: *const native::rd_kafka_topic_partition_list_t) -> Vec<(String, i32, i64)> {
+unsafe fn accepted(
+    list: *const native::rd_kafka_topic_partition_list_t,
+) -> Vec<(String, i32, i64)> {
     // SAFETY: the caller's promise; a list says how many elements it has, and names are C strings.
     unsafe {
-        let Some(list) = list.as_ref() else { return Vec::new() };
+        let Some(list) = list.as_ref() else {
+            return Vec::new();
+        };
         let count = usize::try_from(list.cnt).unwrap_or(0);
         if count == 0 || list.elems.is_null() {
             return Vec::new();
         }
         let elements = std::slice::from_raw_parts(list.elems, count).iter();
         let good = elements.filter(|e| {
-            e.err == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && e.offset >= 0 && !e.topic.is_null()
+            e.err == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+                && e.offset >= 0
+                && !e.topic.is_null()
         });
-        good.map(|e| (CStr::from_ptr(e.topic).to_string_lossy().into_owned(), e.partition, e.offset)).collect()
+        good.map(|e| {
+            (
+                CStr::from_ptr(e.topic).to_string_lossy().into_owned(),
+                e.partition,
+                e.offset,
+            )
+        })
+        .collect()
     }
 }
 

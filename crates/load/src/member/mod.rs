@@ -45,13 +45,19 @@ const QUIET_US: i64 = 1_000_000;
 #[must_use]
 pub fn main() -> ExitCode {
     let mut line = String::new();
-    let read = io::stdin().lock().take(JOB_MAX_BYTES).read_line(&mut line).map_err(|e| e.to_string());
+    let read = io::stdin()
+        .lock()
+        .take(JOB_MAX_BYTES)
+        .read_line(&mut line)
+        .map_err(|e| e.to_string());
     let job: Job = match read.and_then(|_| serde_json::from_str(&line).map_err(|e| e.to_string())) {
         Ok(job) => job,
         Err(error) => {
             // No person starts this; but if one does, this is what to know.
             let said = Said::Failed {
-                error: format!("a member is started by its run, with a job on standard input: {error}"),
+                error: format!(
+                    "a member is started by its run, with a job on standard input: {error}"
+                ),
             };
             let _nobody_reads = write_said(&mut io::stdout(), &said);
             return ExitCode::from(2);
@@ -92,16 +98,19 @@ fn work(job: Job) -> Result<(), String> {
     let context = Context::new(RunTime::new(job.origin_ns), job.run_id, job.topics);
     let client = "group member";
     let created = config.create_with_context(context);
-    let consumer: BaseConsumer<Context> = created.map_err(|e| crate::config::refused(client, &e).to_string())?;
+    let consumer: BaseConsumer<Context> =
+        created.map_err(|e| crate::config::refused(client, &e).to_string())?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     consumer.subscribe(&names).map_err(|e| e.to_string())?;
     let commands = commands();
-    let commits = Commits::new(&consumer);
+    consumer.context().state().commits = Some(Commits::new(&consumer));
     let (mut flushed, mut committed, mut looked) = (Instant::now(), Instant::now(), Instant::now());
     loop {
         match commands.try_recv() {
             Ok(Command::Leave) => break,
-            Ok(Command::Stall { for_us }) => stall(consumer.context(), Duration::from_micros(for_us)),
+            Ok(Command::Stall { for_us }) => {
+                stall(consumer.context(), Duration::from_micros(for_us))
+            }
             // Without commands it goes on until the process is told to end.
             Err(_) => {}
         }
@@ -115,37 +124,39 @@ fn work(job: Job) -> Result<(), String> {
             flushed = Instant::now();
         }
         if committed.elapsed() >= COMMIT_EVERY {
-            commit(consumer.context(), &commits);
+            commit(&consumer);
             committed = Instant::now();
         }
-        while let Some(answer) = commits.answer(Duration::ZERO) {
-            consumer.context().committed(answer);
-        }
+        consumer.context().settle(Duration::ZERO);
         if looked.elapsed() >= GENERATION_EVERY {
             consumer.context().look_at_generation(&consumer);
             looked = Instant::now();
         }
     }
-    drop(commits);
     leave(consumer);
     Ok(())
 }
 
-/// Commits what was written out, without waiting for the answer.
-fn commit(context: &Context, commits: &Commits<'_, Context>) {
+/// Commits what was written out, without waiting for the answer. Only one commit is under way at a time: a client retries
+/// a commit, and one that is retried after a later one was accepted takes the group's offset back.
+fn commit(consumer: &BaseConsumer<Context>) {
+    let context = consumer.context();
     context.flush();
-    if let Some(offsets) = context.to_commit()
-        && let Err(error) = commits.ask(&offsets)
-    {
-        context.trouble(&format!("commit: {error}"));
+    if !context.state().under_way {
+        context.ask(consumer);
     }
 }
 
 /// Closing gives the partitions up, which commits what is owed, and tells the group.
 fn leave(consumer: BaseConsumer<Context>) {
     let context = consumer.context().clone();
+    context.settle(LAST_COMMIT);
+    context.state().leaving = true;
+    context.end_commits();
     drop(consumer);
-    context.say(&Said::Left { at_us: context.time.now_us() });
+    context.say(&Said::Left {
+        at_us: context.time.now_us(),
+    });
 }
 
 /// One slow poll. Commands wait until it is over; the end of the parent does not.
@@ -167,6 +178,11 @@ struct State {
     read: Positions,
     /// What was written out: no more than this may be committed.
     written: Positions,
+    /// Whether a commit was asked for and not yet answered, what of it is still ours, and where the answer comes.
+    under_way: bool,
+    in_flight: Positions,
+    commits: Option<Commits>,
+    leaving: bool,
     /// The generation that was told last, and the one that was seen last.
     generation: i32,
     generation_seen: i32,
@@ -183,18 +199,31 @@ struct Context {
 
 impl Context {
     fn new(time: RunTime, run_id: u64, topics: BTreeMap<String, u16>) -> Self {
-        let names = topics.iter().map(|(name, index)| (*index, name.clone())).collect();
+        let names = topics
+            .iter()
+            .map(|(name, index)| (*index, name.clone()))
+            .collect();
         let state = State {
             out: BufWriter::new(io::stdout()),
             pending: Vec::new(),
             pending_count: 0,
             read: Positions::new(),
             written: Positions::new(),
+            under_way: false,
+            in_flight: Positions::new(),
+            commits: None,
+            leaving: false,
             generation: -1,
             generation_seen: -1,
             last_trouble_us: i64::MIN / 2,
         };
-        Self { time, run_id, topics, names, state: Mutex::new(state) }
+        Self {
+            time,
+            run_id,
+            topics,
+            names,
+            state: Mutex::new(state),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -212,19 +241,32 @@ impl Context {
         let at_us = self.time.now_us();
         let last_us = std::mem::replace(&mut self.state().last_trouble_us, at_us);
         if at_us.saturating_sub(last_us) > QUIET_US {
-            self.say(&Said::Trouble { at_us, error: error.to_owned() });
+            self.say(&Said::Trouble {
+                at_us,
+                error: error.to_owned(),
+            });
         }
     }
 
     /// A message was delivered.
     fn take(&self, message: &BorrowedMessage<'_>) {
-        let Some(topic) = self.topics.get(message.topic()).copied() else { return };
-        let tp = Tp { topic, partition: message.partition() };
+        let Some(topic) = self.topics.get(message.topic()).copied() else {
+            return;
+        };
+        let tp = Tp {
+            topic,
+            partition: message.partition(),
+        };
         let offset = message.offset();
         let payload = message.payload().unwrap_or_default();
         match Identity::open(payload, self.run_id) {
             Err(why) => {
-                self.say(&Said::Alien { topic, partition: tp.partition, offset, why: why.into() });
+                self.say(&Said::Alien {
+                    topic,
+                    partition: tp.partition,
+                    offset,
+                    why: why.into(),
+                });
                 self.state().read.insert(tp, offset + 1);
             }
             Ok(identity) => {
@@ -263,34 +305,110 @@ impl Context {
         state.written.append(&mut state.read);
     }
 
-    /// Takes what may be committed.
-    fn to_commit(&self) -> Option<TopicPartitionList> {
-        let written = std::mem::take(&mut self.state().written);
+    /// Asks for a commit of what may be committed; says whether an answer will come.
+    fn ask(&self, consumer: &BaseConsumer<Self>) -> bool {
+        let mut state = self.state();
         let mut list = TopicPartitionList::new();
-        for (tp, offset) in &written {
-            let name = self.names.get(&tp.topic)?;
-            list.add_partition_offset(name, tp.partition, Offset::Offset(*offset)).ok()?;
+        for (tp, offset) in &state.written {
+            let Some(name) = self.names.get(&tp.topic) else {
+                continue;
+            };
+            // A name and an offset that were delivered are good names and offsets.
+            let _added = list.add_partition_offset(name, tp.partition, Offset::Offset(*offset));
         }
-        (list.count() > 0).then_some(list)
+        if list.count() == 0 {
+            return false;
+        }
+        let asked = state
+            .commits
+            .get_or_insert_with(|| Commits::new(consumer))
+            .ask(consumer, &list);
+        match asked {
+            Ok(()) => {
+                state.under_way = true;
+                state.in_flight = std::mem::take(&mut state.written);
+            }
+            Err(error) => {
+                drop(state);
+                self.trouble(&format!("commit: {error}"));
+            }
+        }
+        asked.is_ok()
     }
 
-    /// The answer to a commit.
+    /// The queue of answers must end before its client does.
+    fn end_commits(&self) {
+        let commits = self.state().commits.take();
+        drop(commits);
+        self.state().under_way = false;
+    }
+
+    /// Takes the answer to the commit under way, if there is one, waiting for it as long as that; says whether none is
+    /// under way any more.
+    fn settle(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        loop {
+            let answer = {
+                let state = self.state();
+                if !state.under_way {
+                    return true;
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                state
+                    .commits
+                    .as_ref()
+                    .and_then(|commits| commits.answer(left))
+            };
+            match answer {
+                Some(answer) => self.committed(answer),
+                None if Instant::now() >= deadline => return false,
+                None => {}
+            }
+        }
+    }
+
+    /// The answer to the commit under way. What was not accepted is owed still.
     fn committed(&self, answer: Committed) {
         let accepted = match answer {
             Ok(accepted) => accepted,
-            Err(error) => return self.trouble(&format!("commit: {error}")),
+            Err(error) => {
+                self.trouble(&format!("commit: {error}"));
+                Vec::new()
+            }
         };
-        let index = |(name, partition, offset): (String, i32, i64)| Some((*self.topics.get(&name)?, partition, offset));
+        let index = |(name, partition, offset): (String, i32, i64)| {
+            Some((*self.topics.get(&name)?, partition, offset))
+        };
         let offsets: Vec<_> = accepted.into_iter().filter_map(index).collect();
+        {
+            let mut state = self.state();
+            state.under_way = false;
+            let mut owed = std::mem::take(&mut state.in_flight);
+            for (topic, partition, _) in &offsets {
+                owed.remove(&Tp {
+                    topic: *topic,
+                    partition: *partition,
+                });
+            }
+            // What was read since lies further on.
+            owed.append(&mut state.written);
+            state.written = owed;
+        }
         if !offsets.is_empty() {
-            self.say(&Said::Committed { at_us: self.time.now_us(), offsets });
+            self.say(&Said::Committed {
+                at_us: self.time.now_us(),
+                offsets,
+            });
         }
     }
 
     fn places(&self, list: &TopicPartitionList) -> Vec<Place> {
         let index = |name: &str| self.topics.get(name).copied();
         let elements = list.elements();
-        let mut all: Vec<_> = elements.iter().filter_map(|e| Some((index(e.topic())?, e.partition()))).collect();
+        let mut all: Vec<_> = elements
+            .iter()
+            .filter_map(|e| Some((index(e.topic())?, e.partition())))
+            .collect();
         all.sort_unstable();
         all
     }
@@ -298,19 +416,34 @@ impl Context {
     fn revoking(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         self.flush();
         let lost = consumer.assignment_lost();
-        if lost {
-            // Somebody else may own them already: nothing of them is ours to commit.
-            self.state().written.clear();
-        } else if let Some(offsets) = self.to_commit() {
-            // Waited for: the next owner starts where this ends. But not for ever, for the group waits meanwhile.
-            let commits = Commits::new(consumer);
-            match commits.ask(&offsets).map(|()| commits.answer(LAST_COMMIT)) {
-                Ok(Some(answer)) => self.committed(answer),
-                Ok(None) => self.trouble("the commit was not answered while partitions were given up"),
-                Err(error) => self.trouble(&format!("commit: {error}")),
+        // Waited for: the next owner starts where this ends. But not for ever, for the group waits meanwhile. Where the
+        // partitions were lost, somebody else may own them already, and nothing of them is ours to commit.
+        if !lost {
+            let settled =
+                self.settle(LAST_COMMIT) && (!self.ask(consumer) || self.settle(LAST_COMMIT));
+            if !settled {
+                self.trouble("the commit was not answered while partitions were given up");
             }
         }
-        self.say(&Said::Revoked { at_us: self.time.now_us(), lost, partitions: self.places(list) });
+        let places = self.places(list);
+        {
+            let mut state = self.state();
+            state
+                .written
+                .retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
+            // Its answer may still come, and what was not accepted is no longer ours to commit.
+            state
+                .in_flight
+                .retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
+        }
+        if self.state().leaving {
+            self.end_commits();
+        }
+        self.say(&Said::Revoked {
+            at_us: self.time.now_us(),
+            lost,
+            partitions: places,
+        });
     }
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -318,20 +451,39 @@ impl Context {
         let generation = native::generation(consumer);
         // The client asks for the same offsets at the same time: this delays nobody. Where none is committed, reading
         // starts wherever the log does, which is not known here.
-        let starts = (list.count() > 0).then(|| consumer.committed_offsets(list.clone(), START_OFFSETS).ok()).flatten();
+        let starts = (list.count() > 0)
+            .then(|| consumer.committed_offsets(list.clone(), START_OFFSETS).ok())
+            .flatten();
         let start_of = |(topic, partition): Place| {
-            let found = starts.as_ref()?.find_partition(self.names.get(&topic)?, partition)?.offset();
-            if let Offset::Offset(offset) = found { Some(offset) } else { None }
+            let found = starts
+                .as_ref()?
+                .find_partition(self.names.get(&topic)?, partition)?
+                .offset();
+            if let Offset::Offset(offset) = found {
+                Some(offset)
+            } else {
+                None
+            }
         };
-        let partitions =
-            self.places(list).into_iter().map(|place| (place.0, place.1, start_of(place).unwrap_or(-1))).collect();
+        let partitions = self
+            .places(list)
+            .into_iter()
+            .map(|place| (place.0, place.1, start_of(place).unwrap_or(-1)))
+            .collect();
         self.state().generation = generation;
-        self.say(&Said::Assigned { at_us, generation, partitions });
+        self.say(&Said::Assigned {
+            at_us,
+            generation,
+            partitions,
+        });
     }
 
     /// Tells of a generation that is new while the assignment is not.
     fn look_at_generation(&self, consumer: &BaseConsumer<Self>) {
-        if !matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
+        if !matches!(
+            consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        ) {
             // Eager members are told of every generation.
             return;
         }
@@ -348,7 +500,11 @@ impl Context {
             tell
         };
         if told {
-            self.say(&Said::Assigned { at_us: self.time.now_us(), generation: now, partitions: Vec::new() });
+            self.say(&Said::Assigned {
+                at_us: self.time.now_us(),
+                generation: now,
+                partitions: Vec::new(),
+            });
         }
     }
 }
