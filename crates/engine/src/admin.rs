@@ -8,9 +8,7 @@ use metricstream_wire::ErrorCode;
 use metricstream_wire::api::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
-use metricstream_wire::api::describe_quorum::{
-    DescribeQuorumRequest, QuorumPartition, QuorumTopic,
-};
+use metricstream_wire::api::describe_quorum::{DescribeQuorumRequest, QuorumPartition, QuorumTopic};
 use metricstream_wire::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use crate::client::{ClientError, Connection};
@@ -53,26 +51,13 @@ pub enum AdminError {
 ///
 /// # Errors
 /// If it does not answer.
-pub async fn metadata(
-    broker: SocketAddr,
-    topics: Option<&[String]>,
-) -> Result<MetadataResponse, ClientError> {
+pub async fn metadata(broker: SocketAddr, topics: Option<&[String]>) -> Result<MetadataResponse, ClientError> {
     let asked = topics.map(|names| {
-        let named = |name: &String| MetadataRequestTopic {
-            name: Some(name.clone()),
-            ..Default::default()
-        };
+        let named = |name: &String| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() };
         names.iter().map(named).collect()
     });
-    let request = MetadataRequest {
-        topics: asked,
-        allow_auto_topic_creation: false,
-        ..Default::default()
-    };
-    Connection::open(broker, CONNECT)
-        .await?
-        .call(&request, METADATA_VERSION, ANSWER)
-        .await
+    let request = MetadataRequest { topics: asked, allow_auto_topic_creation: false, ..Default::default() };
+    Connection::open(broker, CONNECT).await?.call(&request, METADATA_VERSION, ANSWER).await
 }
 
 /// Waits until every one of these brokers lists all of them as unfenced, and knows a leader and a full ISR of every
@@ -98,10 +83,7 @@ pub async fn cluster_ready(
             continue;
         };
         if Instant::now() >= deadline {
-            return Err(AdminError::NotReady {
-                waited_s: since.elapsed().as_secs_f64(),
-                missing,
-            });
+            return Err(AdminError::NotReady { waited_s: since.elapsed().as_secs_f64(), missing });
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -111,22 +93,16 @@ pub async fn cluster_ready(
 /// What a broker's view lacks of being ready.
 fn lacks(known: &MetadataResponse, brokers: usize, topics: &[(String, i32)]) -> Option<String> {
     if known.brokers.len() < brokers {
-        return Some(format!(
-            "{} of {brokers} brokers are unfenced",
-            known.brokers.len()
-        ));
+        return Some(format!("{} of {brokers} brokers are unfenced", known.brokers.len()));
     }
     for (name, partitions) in topics {
-        let Some(topic) = known
-            .topics
-            .iter()
-            .find(|t| t.name.as_deref() == Some(name))
-        else {
+        let Some(topic) = known.topics.iter().find(|t| t.name.as_deref() == Some(name)) else {
             return Some(format!("topic {name} is not known"));
         };
-        let ready = topic.partitions.iter().filter(|p| {
-            p.error_code == 0 && p.leader_id >= 0 && p.isr_nodes.len() == p.replica_nodes.len()
-        });
+        let ready = topic
+            .partitions
+            .iter()
+            .filter(|p| p.error_code == 0 && p.leader_id >= 0 && p.isr_nodes.len() == p.replica_nodes.len());
         let ready = ready.count();
         if topic.error_code != 0 || ready < usize::try_from(*partitions).unwrap_or(usize::MAX) {
             let code = ErrorCode(topic.error_code);
@@ -142,11 +118,7 @@ fn lacks(known: &MetadataResponse, brokers: usize, topics: &[(String, i32)]) -> 
 ///
 /// # Errors
 /// If no broker answers before the deadline, or a topic is refused.
-pub async fn create_topics(
-    brokers: &[SocketAddr],
-    topics: &[Topic],
-    deadline: Instant,
-) -> Result<(), AdminError> {
+pub async fn create_topics(brokers: &[SocketAddr], topics: &[Topic], deadline: Instant) -> Result<(), AdminError> {
     let request = CreateTopicsRequest {
         topics: topics.iter().map(creatable).collect(),
         timeout_ms: 30_000,
@@ -158,12 +130,7 @@ pub async fn create_topics(
         if patience.is_zero() {
             return Err(last);
         }
-        let answer = async {
-            Connection::open(*broker, CONNECT)
-                .await?
-                .call(&request, 7, patience)
-                .await
-        };
+        let answer = async { Connection::open(*broker, CONNECT).await?.call(&request, 7, patience).await };
         match answer.await {
             Err(e) => last = e.into(),
             Ok(answer) => match answer.topics.into_iter().find(|t| t.error_code != 0) {
@@ -171,11 +138,7 @@ pub async fn create_topics(
                 Some(t) => {
                     let what = format!("creating topic {}", t.name);
                     let code = ErrorCode(t.error_code);
-                    last = AdminError::Refused {
-                        what,
-                        code,
-                        message: t.error_message,
-                    };
+                    last = AdminError::Refused { what, code, message: t.error_message };
                     // A controller that is just being elected is worth another try; a refusal is not.
                     if code != ErrorCode::NOT_CONTROLLER {
                         return Err(last);
@@ -191,32 +154,16 @@ pub async fn create_topics(
 fn creatable(topic: &Topic) -> CreatableTopic {
     let explicit = !topic.replicas.is_empty();
     let mut configs: Vec<(String, String)> = topic.config.clone().into_iter().collect();
-    configs.push((
-        "min.insync.replicas".to_owned(),
-        topic.min_insync_replicas.to_string(),
-    ));
+    configs.push(("min.insync.replicas".to_owned(), topic.min_insync_replicas.to_string()));
     CreatableTopic {
         name: topic.name.clone(),
         num_partitions: if explicit { -1 } else { topic.partitions },
-        replication_factor: if explicit {
-            -1
-        } else {
-            topic.replication_factor
-        },
+        replication_factor: if explicit { -1 } else { topic.replication_factor },
         assignments: (0..)
             .zip(&topic.replicas)
-            .map(|(partition_index, ids)| CreatableReplicaAssignment {
-                partition_index,
-                broker_ids: ids.clone(),
-            })
+            .map(|(partition_index, ids)| CreatableReplicaAssignment { partition_index, broker_ids: ids.clone() })
             .collect(),
-        configs: configs
-            .into_iter()
-            .map(|(name, value)| CreatableTopicConfig {
-                name,
-                value: Some(value),
-            })
-            .collect(),
+        configs: configs.into_iter().map(|(name, value)| CreatableTopicConfig { name, value: Some(value) }).collect(),
     }
 }
 
@@ -233,12 +180,7 @@ pub async fn active_controller(nodes: &[SocketAddr]) -> Result<Option<(i32, i32)
     };
     let mut last = AdminError::NoAddress;
     for node in nodes {
-        let answer = async {
-            Connection::open(*node, CONNECT)
-                .await?
-                .call(&request, 1, ANSWER)
-                .await
-        };
+        let answer = async { Connection::open(*node, CONNECT).await?.call(&request, 1, ANSWER).await };
         match answer.await {
             Err(e) => last = e.into(),
             Ok(answer) => {
@@ -249,11 +191,7 @@ pub async fn active_controller(nodes: &[SocketAddr]) -> Result<Option<(i32, i32)
                     }
                     _ => {
                         let code = ErrorCode(state.map_or(answer.error_code, |p| p.error_code));
-                        last = AdminError::Refused {
-                            what: "describing the quorum".to_owned(),
-                            code,
-                            message: None,
-                        };
+                        last = AdminError::Refused { what: "describing the quorum".to_owned(), code, message: None };
                     }
                 }
             }

@@ -59,21 +59,12 @@ impl Connection {
     /// If nothing listens there, or not in time.
     pub async fn open(address: SocketAddr, patience: Duration) -> Result<Self, ClientError> {
         match timeout(patience, TcpStream::connect(address)).await {
-            Err(_) => Err(ClientError::TimedOut {
-                address,
-                waited_ms: patience.as_millis(),
-            }),
+            Err(_) => Err(ClientError::TimedOut { address, waited_ms: patience.as_millis() }),
             Ok(Err(source)) => Err(ClientError::Io { address, source }),
             Ok(Ok(stream)) => {
                 // Small requests, each waiting for its answer: never held back for company.
-                stream
-                    .set_nodelay(true)
-                    .map_err(|source| ClientError::Io { address, source })?;
-                Ok(Self {
-                    address,
-                    stream,
-                    correlation_id: 0,
-                })
+                stream.set_nodelay(true).map_err(|source| ClientError::Io { address, source })?;
+                Ok(Self { address, stream, correlation_id: 0 })
             }
         }
     }
@@ -97,23 +88,16 @@ impl Connection {
         self.correlation_id = self.correlation_id.wrapping_add(1) & i32::MAX;
         let address = self.address;
         let wire = |source| ClientError::Wire { address, source };
-        let bytes =
-            frame::request(request, version, self.correlation_id, "metricstream").map_err(wire)?;
+        let bytes = frame::request(request, version, self.correlation_id, "metricstream").map_err(wire)?;
         let answer = match timeout(patience, self.exchange(bytes)).await {
             Err(_) => {
-                return Err(ClientError::TimedOut {
-                    address,
-                    waited_ms: patience.as_millis(),
-                });
+                return Err(ClientError::TimedOut { address, waited_ms: patience.as_millis() });
             }
             Ok(answer) => answer.map_err(|source| ClientError::Io { address, source })?,
         };
         let (correlation_id, body) = frame::response::<R>(answer, version).map_err(wire)?;
         if correlation_id != self.correlation_id {
-            return Err(wire(WireError::Range {
-                what: "correlation id",
-                value: i64::from(correlation_id),
-            }));
+            return Err(wire(WireError::Range { what: "correlation id", value: i64::from(correlation_id) }));
         }
         Ok(body)
     }
@@ -121,12 +105,9 @@ impl Connection {
     async fn exchange(&mut self, request: Bytes) -> io::Result<Bytes> {
         self.stream.write_all(&request).await?;
         let length = self.stream.read_i32().await?;
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|n| *n <= FRAME_MAX_BYTES);
-        let length = length.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "an answer of impossible length")
-        })?;
+        let length = usize::try_from(length).ok().filter(|n| *n <= FRAME_MAX_BYTES);
+        let length =
+            length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer of impossible length"))?;
         // Grown as the bytes come: a length alone reserves nothing.
         let mut answer = BytesMut::with_capacity(length.min(64 * 1024));
         while answer.len() < length {

@@ -50,20 +50,13 @@ impl Observations {
     fn new() -> (mpsc::Sender<Observation>, Arc<Self>) {
         let (seen, heard) = mpsc::channel(1024);
         let (kept, untaken) = mpsc::channel(OBSERVATIONS_MAX);
-        let this = Arc::new(Self {
-            untaken: Mutex::new(Some(untaken)),
-            taken: AtomicBool::new(false),
-        });
+        let this = Arc::new(Self { untaken: Mutex::new(Some(untaken)), taken: AtomicBool::new(false) });
         tokio::spawn(keep(heard, kept, Arc::clone(&this)));
         (seen, this)
     }
 }
 
-async fn keep(
-    mut heard: mpsc::Receiver<Observation>,
-    kept: mpsc::Sender<Observation>,
-    state: Arc<Observations>,
-) {
+async fn keep(mut heard: mpsc::Receiver<Observation>, kept: mpsc::Sender<Observation>, state: Arc<Observations>) {
     let mut dropped = 0_u64;
     while let Some(observation) = heard.recv().await {
         // Once somebody reads, nothing is dropped any more; until then the newest are, when there are too many.
@@ -98,37 +91,19 @@ impl Engine {
         let observer = Observer::follow(cluster.controllers(), seen);
         cluster.launch(deadline).await?;
         let brokers = cluster.brokers();
-        Ok(Self {
-            kind: Kind::Kafka(cluster),
-            brokers,
-            observer: Some(Arc::new(observer)),
-            observations,
-        })
+        Ok(Self { kind: Kind::Kafka(cluster), brokers, observer: Some(Arc::new(observer)), observations })
     }
 
     /// Reaches a cluster that somebody else runs; `client_config` is what its clients must set.
     ///
     /// # Errors
     /// If an address is malformed or none answers.
-    pub async fn connect_remote(
-        bootstrap: &str,
-        client_config: BTreeMap<String, String>,
-    ) -> Result<Self, EngineError> {
+    pub async fn connect_remote(bootstrap: &str, client_config: BTreeMap<String, String>) -> Result<Self, EngineError> {
         let remote = Remote::connect(bootstrap, client_config).await?;
         let (seen, observations) = Observations::new();
-        let brokers = if remote.is_plaintext() {
-            remote.reached().to_vec()
-        } else {
-            Vec::new()
-        };
-        let observer = (!brokers.is_empty())
-            .then(|| Arc::new(Observer::poll(brokers.clone(), POLL_INTERVAL, seen)));
-        Ok(Self {
-            kind: Kind::Remote(remote),
-            brokers,
-            observer,
-            observations,
-        })
+        let brokers = if remote.is_plaintext() { remote.reached().to_vec() } else { Vec::new() };
+        let observer = (!brokers.is_empty()).then(|| Arc::new(Observer::poll(brokers.clone(), POLL_INTERVAL, seen)));
+        Ok(Self { kind: Kind::Remote(remote), brokers, observer, observations })
     }
 
     /// `kafka` or `remote`.
@@ -156,16 +131,10 @@ impl Engine {
     #[must_use]
     pub const fn capabilities(&self) -> Capabilities {
         match self.kind {
-            Kind::Kafka(_) => Capabilities {
-                faults: true,
-                exact_metadata: true,
-                create_topics: true,
-            },
-            Kind::Remote(_) => Capabilities {
-                faults: false,
-                exact_metadata: false,
-                create_topics: self.observer.is_some(),
-            },
+            Kind::Kafka(_) => Capabilities { faults: true, exact_metadata: true, create_topics: true },
+            Kind::Remote(_) => {
+                Capabilities { faults: false, exact_metadata: false, create_topics: self.observer.is_some() }
+            }
         }
     }
 
@@ -183,11 +152,7 @@ impl Engine {
     pub fn bootstrap_of_controllers(&self) -> Option<String> {
         match &self.kind {
             Kind::Kafka(cluster) => {
-                let addresses: Vec<String> = cluster
-                    .controllers()
-                    .iter()
-                    .map(|(_, at)| at.to_string())
-                    .collect();
+                let addresses: Vec<String> = cluster.controllers().iter().map(|(_, at)| at.to_string()).collect();
                 Some(addresses.join(","))
             }
             Kind::Remote(_) => None,
@@ -227,12 +192,7 @@ impl Engine {
     /// What is observed from the start on; it can be taken once.
     #[must_use]
     pub fn observations(&self) -> Option<mpsc::Receiver<Observation>> {
-        let taken = self
-            .observations
-            .untaken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let taken = self.observations.untaken.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.observations.taken.store(true, Ordering::SeqCst);
         taken
     }
@@ -261,28 +221,16 @@ impl Engine {
             return Ok(());
         }
         self.needs_no_credentials("create topics")?;
-        Ok(admin::create_topics(
-            &self.running_brokers(),
-            topics,
-            Instant::now() + CREATE_DEADLINE,
-        )
-        .await?)
+        Ok(admin::create_topics(&self.running_brokers(), topics, Instant::now() + CREATE_DEADLINE).await?)
     }
 
     /// Waits until every running broker knows all of them as unfenced, and a leader and a full ISR of each of `topics`.
     ///
     /// # Errors
     /// If that does not come true within `deadline`, or a node ends instead.
-    pub async fn wait_ready(
-        &self,
-        topics: &[Topic],
-        deadline: Duration,
-    ) -> Result<(), EngineError> {
+    pub async fn wait_ready(&self, topics: &[Topic], deadline: Duration) -> Result<(), EngineError> {
         self.needs_no_credentials("tell whether the cluster is ready")?;
-        let wanted: Vec<(String, i32)> = topics
-            .iter()
-            .map(|topic| (topic.name.clone(), partitions(topic)))
-            .collect();
+        let wanted: Vec<(String, i32)> = topics.iter().map(|topic| (topic.name.clone(), partitions(topic))).collect();
         let until = Instant::now() + deadline;
         let brokers = self.running_brokers();
         let ready = async { Ok(admin::cluster_ready(&brokers, &wanted, until).await?) };
@@ -304,9 +252,7 @@ impl Engine {
             return Ok(Some(node));
         }
         self.needs_no_credentials("name the active controller")?;
-        Ok(admin::active_controller(&self.running_brokers())
-            .await?
-            .map(|(node, _)| node))
+        Ok(admin::active_controller(&self.running_brokers()).await?.map(|(node, _)| node))
     }
 
     /// Ends what was started and waits until it is gone. A remote cluster is left alone.
@@ -359,12 +305,7 @@ mod tests {
         for number in 0..all {
             seen.send(note(number)).await.expect("heard");
         }
-        let mut reader = observations
-            .untaken
-            .lock()
-            .expect("unpoisoned")
-            .take()
-            .expect("the first");
+        let mut reader = observations.untaken.lock().expect("unpoisoned").take().expect("the first");
         observations.taken.store(true, Ordering::SeqCst);
         seen.send(note(all)).await.expect("heard");
         drop(seen);
@@ -374,22 +315,12 @@ mod tests {
                 read.push(text);
             }
         }
-        assert_eq!(
-            read[..OBSERVATIONS_MAX],
-            (0..OBSERVATIONS_MAX)
-                .map(|n| n.to_string())
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(read[..OBSERVATIONS_MAX], (0..OBSERVATIONS_MAX).map(|n| n.to_string()).collect::<Vec<_>>());
         let rest = &read[OBSERVATIONS_MAX..];
-        let dropped = rest[0]
-            .strip_suffix(" observations were dropped: nobody took them")
-            .expect("a note of the gap");
+        let dropped = rest[0].strip_suffix(" observations were dropped: nobody took them").expect("a note of the gap");
         let gap_ends = OBSERVATIONS_MAX + dropped.parse::<usize>().expect("a number");
         assert!(gap_ends > OBSERVATIONS_MAX);
-        assert_eq!(
-            rest[1..],
-            (gap_ends..=all).map(|n| n.to_string()).collect::<Vec<_>>()
-        );
+        assert_eq!(rest[1..], (gap_ends..=all).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 
     #[tokio::test]
@@ -397,36 +328,13 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
         let address = listener.local_addr().expect("bound").to_string();
         let secure = BTreeMap::from([("security.protocol".to_owned(), "SASL_SSL".to_owned())]);
-        let engine = Engine::connect_remote(&address, secure.clone())
-            .await
-            .expect("reached");
-        assert_eq!(
-            (engine.bootstrap(), engine.client_config()),
-            (address.clone(), secure)
-        );
-        assert_eq!(
-            engine.capabilities(),
-            Capabilities {
-                faults: false,
-                exact_metadata: false,
-                create_topics: false
-            }
-        );
+        let engine = Engine::connect_remote(&address, secure.clone()).await.expect("reached");
+        assert_eq!((engine.bootstrap(), engine.client_config()), (address.clone(), secure));
+        assert_eq!(engine.capabilities(), Capabilities { faults: false, exact_metadata: false, create_topics: false });
         assert!(engine.nodes().is_empty() && engine.image().is_none());
-        let error = engine
-            .fault(FaultKind::Kill, 2)
-            .await
-            .expect_err("not ours")
-            .to_string();
-        assert!(
-            error.contains("engine remote cannot have node 2 killed"),
-            "{error}"
-        );
-        let error = engine
-            .wait_ready(&[], Duration::ZERO)
-            .await
-            .expect_err("no credentials")
-            .to_string();
+        let error = engine.fault(FaultKind::Kill, 2).await.expect_err("not ours").to_string();
+        assert!(error.contains("engine remote cannot have node 2 killed"), "{error}");
+        let error = engine.wait_ready(&[], Duration::ZERO).await.expect_err("no credentials").to_string();
         assert!(error.contains("credentials"), "{error}");
         assert!(engine.observations().is_some() && engine.observations().is_none());
     }

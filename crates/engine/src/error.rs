@@ -89,9 +89,7 @@ pub enum EngineError {
         why: String,
     },
     /// Neither a cache folder nor a home folder is known.
-    #[error(
-        "neither XDG_CACHE_HOME nor HOME is an absolute path: set one, Apache Kafka is kept below it"
-    )]
+    #[error("neither XDG_CACHE_HOME nor HOME is an absolute path: set one, Apache Kafka is kept below it")]
     NoCache,
     /// A wanted port is in use.
     #[error(
@@ -231,9 +229,7 @@ pub enum EngineError {
         remedy: &'static str,
     },
     /// A bootstrap address that makes no sense.
-    #[error(
-        "bootstrap address {address:?} is wrong: {why}; expected host:port, several separated by commas"
-    )]
+    #[error("bootstrap address {address:?} is wrong: {why}; expected host:port, several separated by commas")]
     Address {
         /// As given.
         address: String,
@@ -241,9 +237,7 @@ pub enum EngineError {
         why: String,
     },
     /// Nothing answers.
-    #[error(
-        "no cluster can be reached:{tried}\nCheck the address, the network and whether the cluster is up"
-    )]
+    #[error("no cluster can be reached:{tried}\nCheck the address, the network and whether the cluster is up")]
     Unreachable {
         /// One line per address, each with the system's answer.
         tried: String,
@@ -266,9 +260,7 @@ pub enum EngineError {
         source: AdminError,
     },
     /// The guardian process cannot be used.
-    #[error(
-        "the guardian, which ends the cluster's processes should this program die, cannot be used: {detail}"
-    )]
+    #[error("the guardian, which ends the cluster's processes should this program die, cannot be used: {detail}")]
     Guardian {
         /// What happened.
         detail: String,
@@ -289,23 +281,14 @@ impl EngineError {
             | Self::Unsupported { .. }
             | Self::Address { .. }
             | Self::ClientConfig { .. }
-            | Self::Admin {
-                source: AdminError::Refused { .. },
-            } => ExitClass::Usage,
+            | Self::Admin { source: AdminError::Refused { .. } } => ExitClass::Usage,
             _ => ExitClass::Environment,
         }
     }
 
-    pub(crate) fn io(
-        doing: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
-        }
+        move |source| Self::Io { doing, path, source }
     }
 }
 
@@ -323,9 +306,7 @@ fn remedy_of(source: &io::Error) -> &'static str {
 const fn remedy_of_admin(error: &AdminError) -> &'static str {
     match error {
         AdminError::Refused { .. } => ". Change what was asked for",
-        AdminError::NotReady { .. } => {
-            ". The machine may be too slow or too full; the nodes' logs say more"
-        }
+        AdminError::NotReady { .. } => ". The machine may be too slow or too full; the nodes' logs say more",
         _ => ". Check that the cluster is up; the nodes' logs say more",
     }
 }

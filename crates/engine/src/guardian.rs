@@ -62,10 +62,7 @@ impl GuardianCommand {
                 detail: format!("the running program has no path: {source}"),
             })?
         };
-        Ok(Self {
-            program,
-            args: vec![subcommand.into()],
-        })
+        Ok(Self { program, args: vec![subcommand.into()] })
     }
 
     fn command(&self, role: &str) -> Command {
@@ -93,12 +90,7 @@ impl Guardian {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|source| {
-                failed(format!(
-                    "{} does not start: {source}",
-                    command.program.display()
-                ))
-            })?;
+            .map_err(|source| failed(format!("{} does not start: {source}", command.program.display())))?;
         let pipe = child.stdin.take();
         let mut first = String::new();
         if let Some(out) = child.stdout.take() {
@@ -114,35 +106,23 @@ impl Guardian {
                 command.program.display()
             )));
         }
-        Ok(Self {
-            command: command.clone(),
-            pipe: Mutex::new(pipe),
-            child: Mutex::new(child),
-        })
+        Ok(Self { command: command.clone(), pipe: Mutex::new(pipe), child: Mutex::new(child) })
     }
 
     /// A command that will be `program`, registered here before it begins.
     ///
     /// It must be spawned and waited for by one and the same thread: on Linux it dies with that thread.
     pub(crate) fn shim(&self, program: &Path) -> Result<Command, EngineError> {
-        let lost = || EngineError::Guardian {
-            detail: "it was dismissed already".into(),
-        };
+        let lost = || EngineError::Guardian { detail: "it was dismissed already".into() };
         let fd: OwnedFd = {
             let pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
             let pipe = pipe.as_ref().ok_or_else(lost)?;
             pipe.as_fd()
                 .try_clone_to_owned()
-                .map_err(|source| EngineError::Guardian {
-                    detail: format!("its pipe cannot be shared: {source}"),
-                })?
+                .map_err(|source| EngineError::Guardian { detail: format!("its pipe cannot be shared: {source}") })?
         };
         let mut command = self.command.command(ROLE_EXEC);
-        command
-            .arg(std::process::id().to_string())
-            .arg(program)
-            .stdin(Stdio::from(fd))
-            .process_group(0);
+        command.arg(std::process::id().to_string()).arg(program).stdin(Stdio::from(fd)).process_group(0);
         Ok(command)
     }
 
@@ -154,12 +134,8 @@ impl Guardian {
     /// `folder` shall be deleted at the end.
     pub(crate) fn delete_at_end(&self, folder: &Path) -> Result<(), EngineError> {
         match folder.to_str() {
-            Some(text) if !text.contains('\n') && folder.is_absolute() => {
-                self.tell(&format!("folder {text}"))
-            }
-            _ => Err(EngineError::Path {
-                path: folder.into(),
-            }),
+            Some(text) if !text.contains('\n') && folder.is_absolute() => self.tell(&format!("folder {text}")),
+            _ => Err(EngineError::Path { path: folder.into() }),
         }
     }
 
@@ -170,24 +146,13 @@ impl Guardian {
         };
         // One write per line: lines of several writers do not mix below PIPE_BUF.
         pipe.write_all(format!("{line}\n").as_bytes())
-            .map_err(|source| EngineError::Guardian {
-                detail: format!("it has ended: {source}"),
-            })
+            .map_err(|source| EngineError::Guardian { detail: format!("it has ended: {source}") })
     }
 
     /// Closes the pipe and waits until the guardian has cleaned up and ended.
     pub(crate) fn dismiss(&self) {
-        drop(
-            self.pipe
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let _ = self
-            .child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .wait();
+        drop(self.pipe.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
     }
 }
 
@@ -202,13 +167,9 @@ pub fn guardian_main(args: impl IntoIterator<Item = OsString>) -> ! {
     let args: Vec<OsString> = args.into_iter().collect();
     let code = match args.split_first() {
         Some((role, [])) if role == ROLE_WATCH => watch(),
-        Some((role, [owner, program, rest @ ..])) if role == ROLE_EXEC => {
-            exec(owner, program, rest)
-        }
+        Some((role, [owner, program, rest @ ..])) if role == ROLE_EXEC => exec(owner, program, rest),
         _ => {
-            eprintln!(
-                "this is started by the program itself, for the processes of a cluster; it is of no use by hand"
-            );
+            eprintln!("this is started by the program itself, for the processes of a cluster; it is of no use by hand");
             2
         }
     };
@@ -232,11 +193,7 @@ fn watch() -> i32 {
 fn exec(owner: &OsString, program: &OsString, args: &[OsString]) -> i32 {
     let owner: Option<i32> = owner.to_str().and_then(|text| text.parse().ok());
     die_with_parent();
-    if rustix::process::getppid()
-        .map(Pid::as_raw_nonzero)
-        .map(i32::from)
-        != owner
-    {
+    if rustix::process::getppid().map(Pid::as_raw_nonzero).map(i32::from) != owner {
         return EXEC_FAILED;
     }
     let pid = std::process::id();
@@ -255,10 +212,7 @@ fn exec(owner: &OsString, program: &OsString, args: &[OsString]) -> i32 {
         return EXEC_FAILED;
     }
     let error = Command::new(program).args(args).stdin(Stdio::null()).exec();
-    eprintln!(
-        "{} cannot be started: {error}",
-        Path::new(program).display()
-    );
+    eprintln!("{} cannot be started: {error}", Path::new(program).display());
     EXEC_FAILED
 }
 
@@ -302,12 +256,8 @@ impl Registry {
     fn clean_up(&self) {
         let deadline = Instant::now() + REAP_DEADLINE;
         loop {
-            let alive: Vec<u32> = self
-                .processes
-                .iter()
-                .filter(|(pid, born)| is_alive(**pid, born))
-                .map(|(pid, _)| *pid)
-                .collect();
+            let alive: Vec<u32> =
+                self.processes.iter().filter(|(pid, born)| is_alive(**pid, born)).map(|(pid, _)| *pid).collect();
             if alive.is_empty() || Instant::now() > deadline {
                 break;
             }
@@ -345,10 +295,7 @@ pub(crate) fn birth(pid: u32) -> Option<String> {
 /// When a living process was born, in the system's own words: equal for one process, different for its pid's next user.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn birth(pid: u32) -> Option<String> {
-    let out = Command::new("ps")
-        .args(["-o", "stat=,lstart=", "-p", &pid.to_string()])
-        .output()
-        .ok()?;
+    let out = Command::new("ps").args(["-o", "stat=,lstart=", "-p", &pid.to_string()]).output().ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
     let (state, born) = text.trim().split_once(char::is_whitespace)?;
     (!state.starts_with('Z')).then(|| born.split_whitespace().collect::<Vec<_>>().join("-"))
@@ -372,10 +319,7 @@ mod tests {
         let mut child = Command::new("true").spawn().expect("true starts");
         let deadline = Instant::now() + Duration::from_secs(10);
         while birth(child.id()).is_some() {
-            assert!(
-                Instant::now() < deadline,
-                "a process that ended and is not waited for is a zombie"
-            );
+            assert!(Instant::now() < deadline, "a process that ended and is not waited for is a zombie");
             thread::yield_now();
         }
         child.wait().expect("waited");
@@ -383,36 +327,19 @@ mod tests {
 
     #[test]
     fn the_registry_kills_only_what_was_registered() {
-        let spawn = || {
-            Command::new("sleep")
-                .arg("600")
-                .process_group(0)
-                .spawn()
-                .expect("sleep starts")
-        };
+        let spawn = || Command::new("sleep").arg("600").process_group(0).spawn().expect("sleep starts");
         let (mut mine, mut recycled, mut released) = (spawn(), spawn(), spawn());
         let folder = tempfile::tempdir().expect("a folder").keep();
         let mut registry = Registry::default();
-        registry.hear(&format!(
-            "process {} {}",
-            mine.id(),
-            birth(mine.id()).expect("alive")
-        ));
+        registry.hear(&format!("process {} {}", mine.id(), birth(mine.id()).expect("alive")));
         registry.hear(&format!("process {} some-other-birth", recycled.id()));
-        registry.hear(&format!(
-            "process {} {}",
-            released.id(),
-            birth(released.id()).expect("alive")
-        ));
+        registry.hear(&format!("process {} {}", released.id(), birth(released.id()).expect("alive")));
         registry.hear(&format!("gone {}", released.id()));
         registry.hear(&format!("folder {}", folder.display()));
         registry.hear("nonsense");
         registry.hear("process x y");
         registry.clean_up();
-        assert!(
-            mine.wait().expect("waited").code().is_none(),
-            "killed by a signal"
-        );
+        assert!(mine.wait().expect("waited").code().is_none(), "killed by a signal");
         assert!(!folder.exists());
         for other in [&mut recycled, &mut released] {
             assert_eq!(other.try_wait().expect("asked"), None, "not touched");

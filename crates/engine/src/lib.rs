@@ -18,6 +18,4 @@ pub use error::{EngineError, ExitClass};
 pub use guardian::{GuardianCommand, guardian_main};
 pub use kafka::KafkaCluster;
 pub use remote::{Remote, read_client_config};
-pub use spec::{
-    Capabilities, ClusterSpec, FaultKind, Injected, Jvm, NODES_MAX, NodeState, NodeStatus, Role,
-};
+pub use spec::{Capabilities, ClusterSpec, FaultKind, Injected, Jvm, NODES_MAX, NodeState, NodeStatus, Role};

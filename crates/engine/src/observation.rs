@@ -15,10 +15,7 @@ impl Observation {
     /// Seen now, by this process.
     #[must_use]
     pub fn now(what: Observed) -> Self {
-        Self {
-            at: ObservedAt::Now(Instant::now()),
-            what,
-        }
+        Self { at: ObservedAt::Now(Instant::now()), what }
     }
 }
 
@@ -71,11 +68,7 @@ pub enum Observed {
     /// Another controller is the active one.
     Controller { node: i32, epoch: i32 },
     /// A node's process ended.
-    NodeExited {
-        node: i32,
-        status: String,
-        expected: bool,
-    },
+    NodeExited { node: i32, status: String, expected: bool },
     /// Something worth a line.
     Note(String),
 }

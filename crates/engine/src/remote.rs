@@ -31,26 +31,14 @@ impl Remote {
     ///
     /// # Errors
     /// If an address is malformed, or none accepts a connection.
-    pub async fn connect(
-        bootstrap: &str,
-        client_config: BTreeMap<String, String>,
-    ) -> Result<Self, EngineError> {
+    pub async fn connect(bootstrap: &str, client_config: BTreeMap<String, String>) -> Result<Self, EngineError> {
         let addresses = parse_addresses(bootstrap)?;
         let mut attempts = JoinSet::new();
         for (at, (host, port)) in addresses.iter().cloned().enumerate() {
             attempts.spawn(async move {
-                let connected =
-                    timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), port))).await;
-                let outcome = connected
-                    .map_err(|_| format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
-                (
-                    at,
-                    outcome.and_then(|stream| {
-                        stream
-                            .and_then(|s| s.peer_addr())
-                            .map_err(|error| error.to_string())
-                    }),
-                )
+                let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), port))).await;
+                let outcome = connected.map_err(|_| format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+                (at, outcome.and_then(|stream| stream.and_then(|s| s.peer_addr()).map_err(|error| error.to_string())))
             });
         }
         let mut reached = Vec::new();
@@ -70,25 +58,12 @@ impl Remote {
             }
         }
         if !reached.is_empty() {
-            let bootstrap: Vec<String> = addresses
-                .iter()
-                .map(|(host, port)| joined(host, *port))
-                .collect();
-            return Ok(Self {
-                bootstrap: bootstrap.join(","),
-                client_config,
-                reached,
-            });
+            let bootstrap: Vec<String> = addresses.iter().map(|(host, port)| joined(host, *port)).collect();
+            return Ok(Self { bootstrap: bootstrap.join(","), client_config, reached });
         }
-        let line = |(at, error): (&usize, &String)| {
-            format!(
-                "\n  {}: {error}",
-                joined(&addresses[*at].0, addresses[*at].1)
-            )
-        };
-        Err(EngineError::Unreachable {
-            tried: failures.iter().map(line).collect(),
-        })
+        let line =
+            |(at, error): (&usize, &String)| format!("\n  {}: {error}", joined(&addresses[*at].0, addresses[*at].1));
+        Err(EngineError::Unreachable { tried: failures.iter().map(line).collect() })
     }
 
     /// The addresses, as given.
@@ -112,33 +87,18 @@ impl Remote {
     /// Whether clients need neither encryption nor credentials.
     #[must_use]
     pub fn is_plaintext(&self) -> bool {
-        self.client_config
-            .get("security.protocol")
-            .is_none_or(|protocol| protocol.eq_ignore_ascii_case("plaintext"))
+        self.client_config.get("security.protocol").is_none_or(|protocol| protocol.eq_ignore_ascii_case("plaintext"))
     }
 }
 
 fn joined(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn parse_addresses(text: &str) -> Result<Vec<(String, u16)>, EngineError> {
-    let addresses: Vec<_> = text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(parse_address)
-        .collect::<Result<_, _>>()?;
-    let wrong = |why: &str| {
-        Err(EngineError::Address {
-            address: text.chars().take(100).collect(),
-            why: why.into(),
-        })
-    };
+    let addresses: Vec<_> =
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse_address).collect::<Result<_, _>>()?;
+    let wrong = |why: &str| Err(EngineError::Address { address: text.chars().take(100).collect(), why: why.into() });
     match addresses.len() {
         0 => wrong("it is empty"),
         1..=ADDRESSES_MAX => Ok(addresses),
@@ -147,29 +107,16 @@ fn parse_addresses(text: &str) -> Result<Vec<(String, u16)>, EngineError> {
 }
 
 fn parse_address(text: &str) -> Result<(String, u16), EngineError> {
-    let wrong = |why: &str| EngineError::Address {
-        address: text.to_owned(),
-        why: why.to_owned(),
-    };
+    let wrong = |why: &str| EngineError::Address { address: text.to_owned(), why: why.to_owned() };
     // As librdkafka and Kafka's own clients allow: PLAINTEXT://host:port.
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let (host, port) = rest
-        .rsplit_once(':')
-        .ok_or_else(|| wrong("the port is missing"))?;
-    let port = port
-        .parse()
-        .ok()
-        .filter(|port| *port != 0)
-        .ok_or_else(|| wrong("the port is not a number from 1 to 65535"))?;
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let (host, port) = rest.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
+    let port =
+        port.parse().ok().filter(|port| *port != 0).ok_or_else(|| wrong("the port is not a number from 1 to 65535"))?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match bare {
         "" => Err(wrong("the host is missing")),
-        bare if bare == host && host.contains(':') => {
-            Err(wrong("an IPv6 address stands in brackets: [::1]:9092"))
-        }
+        bare if bare == host && host.contains(':') => Err(wrong("an IPv6 address stands in brackets: [::1]:9092")),
         bare if bare.contains(char::is_whitespace) => Err(wrong("it contains a space")),
         bare => Ok((bare.to_owned(), port)),
     }
@@ -180,9 +127,7 @@ fn parse_address(text: &str) -> Result<(String, u16), EngineError> {
 /// # Errors
 /// If it cannot be read, or a line makes no sense; says which.
 pub fn read_client_config(path: &Path) -> Result<BTreeMap<String, String>, EngineError> {
-    let size = std::fs::metadata(path)
-        .map_err(EngineError::io("read", path))?
-        .len();
+    let size = std::fs::metadata(path).map_err(EngineError::io("read", path))?.len();
     if size > FILE_BYTES_MAX {
         return Err(EngineError::ClientConfig {
             path: path.into(),
@@ -198,37 +143,19 @@ pub fn read_client_config(path: &Path) -> Result<BTreeMap<String, String>, Engin
 ///
 /// # Errors
 /// At the first line that makes no sense. Values, which may be secrets, are never quoted.
-pub fn parse_client_config(
-    path: &Path,
-    bytes: &[u8],
-) -> Result<BTreeMap<String, String>, EngineError> {
+pub fn parse_client_config(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, EngineError> {
     let mut settings = BTreeMap::new();
-    let wrong = |line: usize, why: String| EngineError::ClientConfig {
-        path: path.into(),
-        line: line + 1,
-        why,
-    };
+    let wrong = |line: usize, why: String| EngineError::ClientConfig { path: path.into(), line: line + 1, why };
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let line = std::str::from_utf8(line)
-            .map_err(|_| wrong(at, "this is not UTF-8".into()))?
-            .trim();
+        let line = std::str::from_utf8(line).map_err(|_| wrong(at, "this is not UTF-8".into()))?.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (key, value) = line
-            .split_once('=')
-            .ok_or_else(|| wrong(at, "there is no `=`".into()))?;
+        let (key, value) = line.split_once('=').ok_or_else(|| wrong(at, "there is no `=`".into()))?;
         let (key, value) = (key.trim(), value.trim());
-        if key.is_empty()
-            || !key
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-        {
-            return Err(wrong(
-                at,
-                "what stands before `=` is no setting's name".into(),
-            ));
+        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+            return Err(wrong(at, "what stands before `=` is no setting's name".into()));
         }
         if settings.insert(key.to_owned(), value.to_owned()).is_some() {
             return Err(wrong(at, format!("{key} is set twice")));
@@ -262,28 +189,19 @@ mod tests {
         for (text, wanted) in [
             (&b"a=1\nsecret"[..], "my.properties:2: there is no `=`"),
             (b"=secret", "my.properties:1: what stands before `=`"),
-            (
-                b"#\n\nmy key=secret",
-                "my.properties:3: what stands before `=`",
-            ),
+            (b"#\n\nmy key=secret", "my.properties:3: what stands before `=`"),
             (b"a=secret\na=secret", "my.properties:2: a is set twice"),
             (b"a=\xffsecret", "my.properties:1: this is not UTF-8"),
         ] {
             let error = parse(text).expect_err("wrong");
-            assert!(
-                error.contains(wanted) && !error.contains("secret"),
-                "{error}"
-            );
+            assert!(error.contains(wanted) && !error.contains("secret"), "{error}");
         }
     }
 
     #[test]
     fn addresses_are_checked_before_anything_is_tried() {
         let good = parse_addresses("a:1, PLAINTEXT://b.c:9092,[::1]:3,").expect("sound");
-        assert_eq!(
-            good,
-            [("a".into(), 1), ("b.c".into(), 9092), ("::1".into(), 3)]
-        );
+        assert_eq!(good, [("a".into(), 1), ("b.c".into(), 9092), ("::1".into(), 3)]);
         for (text, wanted) in [
             ("", "it is empty"),
             (" , ", "it is empty"),
@@ -308,26 +226,13 @@ mod tests {
             gone.local_addr().expect("bound").port()
         };
         let config = BTreeMap::from([("security.protocol".to_owned(), "sasl_ssl".to_owned())]);
-        let remote = Remote::connect(&format!("127.0.0.1:{down},127.0.0.1:{up}"), config)
-            .await
-            .expect("reached");
-        assert_eq!(
-            remote.bootstrap(),
-            format!("127.0.0.1:{down},127.0.0.1:{up}")
-        );
+        let remote = Remote::connect(&format!("127.0.0.1:{down},127.0.0.1:{up}"), config).await.expect("reached");
+        assert_eq!(remote.bootstrap(), format!("127.0.0.1:{down},127.0.0.1:{up}"));
         assert!(!remote.is_plaintext());
-        assert_eq!(
-            remote.reached(),
-            [SocketAddr::from((Ipv4Addr::LOCALHOST, up))]
-        );
+        assert_eq!(remote.reached(), [SocketAddr::from((Ipv4Addr::LOCALHOST, up))]);
         drop(listener);
-        let error = Remote::connect(&format!("127.0.0.1:{down}"), BTreeMap::new())
-            .await
-            .expect_err("nobody")
-            .to_string();
-        assert!(
-            error.contains(&format!("127.0.0.1:{down}: ")) && error.contains("refused"),
-            "{error}"
-        );
+        let error =
+            Remote::connect(&format!("127.0.0.1:{down}"), BTreeMap::new()).await.expect_err("nobody").to_string();
+        assert!(error.contains(&format!("127.0.0.1:{down}: ")) && error.contains("refused"), "{error}");
     }
 }

@@ -81,19 +81,11 @@ impl ClusterSpec {
     /// # Errors
     /// If there are none, or too many.
     pub fn node_ids(&self) -> Result<Vec<(i32, Role)>, EngineError> {
-        let wrong = |what: String, remedy: &str| {
-            Err(EngineError::Topology {
-                what,
-                remedy: remedy.to_owned(),
-            })
-        };
+        let wrong = |what: String, remedy: &str| Err(EngineError::Topology { what, remedy: remedy.to_owned() });
         let separate = match self.controllers {
             Controllers::Combined => 0,
             Controllers::Separate(0) => {
-                return wrong(
-                    "a cluster needs a controller".into(),
-                    "give it 1 or 3 controllers, or combined nodes",
-                );
+                return wrong("a cluster needs a controller".into(), "give it 1 or 3 controllers, or combined nodes");
             }
             Controllers::Separate(count) => count,
         };
@@ -102,22 +94,13 @@ impl ClusterSpec {
         }
         if self.brokers.saturating_add(separate) > NODES_MAX {
             return wrong(
-                format!(
-                    "{} brokers and {separate} controllers are more than {NODES_MAX} nodes",
-                    self.brokers
-                ),
+                format!("{} brokers and {separate} controllers are more than {NODES_MAX} nodes", self.brokers),
                 "use fewer: each is a process of some 300 MB",
             );
         }
-        let role = if separate == 0 {
-            Role::Combined
-        } else {
-            Role::Broker
-        };
+        let role = if separate == 0 { Role::Combined } else { Role::Broker };
         let brokers = (1..).take(self.brokers as usize).map(|id| (id, role));
-        let controllers = (FIRST_CONTROLLER_ID..)
-            .take(separate as usize)
-            .map(|id| (id, Role::Controller));
+        let controllers = (FIRST_CONTROLLER_ID..).take(separate as usize).map(|id| (id, Role::Controller));
         Ok(brokers.chain(controllers).collect())
     }
 }
@@ -148,11 +131,7 @@ impl Role {
 
     /// The name that its log file begins with.
     pub(crate) const fn word(self) -> &'static str {
-        if self.is_broker() {
-            "broker"
-        } else {
-            "controller"
-        }
+        if self.is_broker() { "broker" } else { "controller" }
     }
 }
 
@@ -188,17 +167,11 @@ impl FaultKind {
 
     pub(crate) const fn allowed_in(self, state: NodeState) -> bool {
         match self {
-            Self::Kill => matches!(
-                state,
-                NodeState::Running | NodeState::Paused | NodeState::Stopping
-            ),
+            Self::Kill => matches!(state, NodeState::Running | NodeState::Paused | NodeState::Stopping),
             Self::Stop | Self::Pause => matches!(state, NodeState::Running),
             Self::Resume => matches!(state, NodeState::Paused),
             Self::Start | Self::StartWiped | Self::StartReformatted => {
-                matches!(
-                    state,
-                    NodeState::Stopped | NodeState::Killed | NodeState::Exited
-                )
+                matches!(state, NodeState::Stopped | NodeState::Killed | NodeState::Exited)
             }
         }
     }
@@ -207,9 +180,7 @@ impl FaultKind {
         match (self, state) {
             (Self::Stop | Self::Pause, NodeState::Paused) => "Resume it first",
             (Self::Resume, _) => "Only a paused node can be resumed",
-            (Self::Start | Self::StartWiped | Self::StartReformatted, NodeState::Stopping) => {
-                "Wait until it has ended"
-            }
+            (Self::Start | Self::StartWiped | Self::StartReformatted, NodeState::Stopping) => "Wait until it has ended",
             (Self::Start | Self::StartWiped | Self::StartReformatted, _) => "Kill or stop it first",
             (_, NodeState::Stopping | NodeState::Starting) => "Wait until that is done",
             _ => "Start it first",

@@ -28,7 +28,8 @@ fn history(messages: u64, run: u32, mut each: impl FnMut(&Record)) {
         each(&Record::Assigned { at_us: 0, group: 0, member: 1, generation: 1, partitions: vec![(tp, 0)] });
     }
     for round in 0..rounds {
-        let (first_seq, base_offset, at_us) = (round * u64::from(run), (round * u64::from(run)) as i64, round as i64 * 500);
+        let (first_seq, base_offset, at_us) =
+            (round * u64::from(run), (round * u64::from(run)) as i64, round as i64 * 500);
         for partition in 0..PARTITIONS {
             let (lane, tp) = place(partition);
             each(&Record::Sent { at_us, lane, up_to_seq: first_seq + u64::from(run) });

@@ -267,13 +267,7 @@ pub(crate) struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     pub(crate) fn new(header: &'a Header) -> Self {
-        Self {
-            header,
-            counts: Counts::default(),
-            anomalies: Vec::new(),
-            losses: Vec::new(),
-            inconclusive: Vec::new(),
-        }
+        Self { header, counts: Counts::default(), anomalies: Vec::new(), losses: Vec::new(), inconclusive: Vec::new() }
     }
 
     /// Adds an anomaly of a partition, if anything was counted.

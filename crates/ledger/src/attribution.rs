@@ -169,7 +169,8 @@ impl Story {
             before if before >= 0 && before != election.leader => format!(" (leader {before} → {})", election.leader),
             _ => String::new(),
         };
-        let after = fault.map_or_else(|| ", for no fault on the timeline".to_owned(), |f| format!(", after {}", f.text()));
+        let after =
+            fault.map_or_else(|| ", for no fault on the timeline".to_owned(), |f| format!(", after {}", f.text()));
         Cause {
             text: format!("truncated at epoch {}{change}{after}", election.epoch),
             epoch: Some(election.epoch),

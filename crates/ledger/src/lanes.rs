@@ -171,12 +171,22 @@ impl Lane {
             } else {
                 duplicates += u64::from(chunk.in_log.count_range(from, to));
                 let before = std::mem::take(&mut chunk.in_log);
-                runs_of(from, to, |i| before.word(i), |a, b| {
-                    chunk.duplicate.set_range(a, b);
-                });
-                runs_of(from, to, |i| !before.word(i), |a, b| {
-                    order.see(start + u64::from(a), start + u64::from(b), seen_at(start + u64::from(a)));
-                });
+                runs_of(
+                    from,
+                    to,
+                    |i| before.word(i),
+                    |a, b| {
+                        chunk.duplicate.set_range(a, b);
+                    },
+                );
+                runs_of(
+                    from,
+                    to,
+                    |i| !before.word(i),
+                    |a, b| {
+                        order.see(start + u64::from(a), start + u64::from(b), seen_at(start + u64::from(a)));
+                    },
+                );
                 chunk.in_log = before;
                 chunk.in_log.set_range(from, to);
             }
@@ -202,10 +212,15 @@ impl Lane {
             if bits.set_if_clear(from, to) {
                 order.see(at, at + u64::from(to - from), offset + (at - first) as i64);
             } else {
-                runs_of(from, to, |i| !bits.word(i), |a, b| {
-                    let seq = start + u64::from(a);
-                    order.see(seq, start + u64::from(b), offset + (seq - first) as i64);
-                });
+                runs_of(
+                    from,
+                    to,
+                    |i| !bits.word(i),
+                    |a, b| {
+                        let seq = start + u64::from(a);
+                        order.see(seq, start + u64::from(b), offset + (seq - first) as i64);
+                    },
+                );
                 bits.set_range(from, to);
             }
         });
@@ -229,13 +244,18 @@ impl Lane {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         self.each_chunk(groups, |index, chunk| {
             let start = index * u64::from(CHUNK);
-            runs_of(0, CHUNK, |i| word(index, chunk, i), |a, b| {
-                let (from, to) = (start + u64::from(a), start + u64::from(b));
-                match runs.last_mut() {
-                    Some(last) if last.1 == from => last.1 = to,
-                    _ => runs.push((from, to)),
-                }
-            });
+            runs_of(
+                0,
+                CHUNK,
+                |i| word(index, chunk, i),
+                |a, b| {
+                    let (from, to) = (start + u64::from(a), start + u64::from(b));
+                    match runs.last_mut() {
+                        Some(last) if last.1 == from => last.1 = to,
+                        _ => runs.push((from, to)),
+                    }
+                },
+            );
         });
         runs
     }
@@ -273,12 +293,7 @@ fn factor_at(place: u32, seq: u64, offset: i64) -> u64 {
 }
 
 fn collapsed(groups: usize) -> Chunk {
-    Chunk {
-        acked: Bits::Full,
-        in_log: Bits::Full,
-        delivered: vec![Bits::Full; groups],
-        ..Chunk::default()
-    }
+    Chunk { acked: Bits::Full, in_log: Bits::Full, delivered: vec![Bits::Full; groups], ..Chunk::default() }
 }
 
 /// Every lane, found by identity.

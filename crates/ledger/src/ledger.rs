@@ -359,7 +359,8 @@ impl Ledger {
         judge(&view, &mut out);
         let suspects = (self.budget.overflowed && self.focus.is_none()).then(|| view.suspects());
         let (durable, durable_why) = guarantee.overall();
-        out.anomalies.sort_by(|a, b| (a.kind, &a.topic, a.partition, &a.group).cmp(&(b.kind, &b.topic, b.partition, &b.group)));
+        out.anomalies
+            .sort_by(|a, b| (a.kind, &a.topic, a.partition, &a.group).cmp(&(b.kind, &b.topic, b.partition, &b.group)));
         Accounting {
             counts: out.counts,
             anomalies: out.anomalies,

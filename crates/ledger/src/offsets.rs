@@ -105,12 +105,17 @@ impl Observer {
     pub(crate) fn missing_in(&self, other: &Self, (from, to): (u64, u64), mut each: impl FnMut(u64, u64)) {
         for (chunk, mine) in self.chunks() {
             let (theirs, start) = (other.seen(chunk), chunk * u64::from(CHUNK));
-            runs_of(0, CHUNK, |i| mine.word(i) & !theirs.word(i), |a, b| {
-                let (a, b) = ((start + u64::from(a)).max(from), (start + u64::from(b)).min(to));
-                if a < b {
-                    each(a, b);
-                }
-            });
+            runs_of(
+                0,
+                CHUNK,
+                |i| mine.word(i) & !theirs.word(i),
+                |a, b| {
+                    let (a, b) = ((start + u64::from(a)).max(from), (start + u64::from(b)).min(to));
+                    if a < b {
+                        each(a, b);
+                    }
+                },
+            );
         }
     }
 

@@ -38,7 +38,13 @@ fn a_hundred_million_messages_with_holes_everywhere_fit_in_90_mb() {
         ack(&mut ledger, first + 1, BATCH as u32 - 1, offset);
         read(&mut ledger, first + 1, BATCH as u32 - 1, offset);
         if batch % 50 == 0 {
-            ledger.apply(&Record::Logged { tp: TP, base_offset: offset + 999, lane: LANE, first_seq: first + 1, count: 1 });
+            ledger.apply(&Record::Logged {
+                tp: TP,
+                base_offset: offset + 999,
+                lane: LANE,
+                first_seq: first + 1,
+                count: 1,
+            });
         }
     }
     let (open, collapsed) = ledger.open_and_collapsed();

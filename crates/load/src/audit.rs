@@ -65,9 +65,7 @@ pub fn read_all(
     let mut config = config::reader(config, "metricstream-audit");
     // What was written and never committed to a transaction is in the log too.
     config.set("isolation.level", "read_uncommitted");
-    let reader: BaseConsumer = config
-        .create()
-        .map_err(|e| AuditError::Client(e.to_string()))?;
+    let reader: BaseConsumer = config.create().map_err(|e| AuditError::Client(e.to_string()))?;
     let late = |waited_for: String, last: String| AuditError::Deadline {
         waited_s: begun.elapsed().as_secs_f64(),
         waited_for,
@@ -78,49 +76,27 @@ pub fn read_all(
         let mut assigned = TopicPartitionList::new();
         let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
         for partition in 0..topic.partitions {
-            let tp = Tp {
-                topic: index,
-                partition,
-            };
+            let tp = Tp { topic: index, partition };
             let bounds = bounds(&reader, topic, partition, deadline)
                 .map_err(|last| late(format!("the bounds of {}-{partition}", topic.name), last))?;
             let mut told = vec![Record::Bounds { tp, bounds }];
             if let Some((low, high)) = bounds {
-                told.push(Record::HighWatermark {
-                    at_us: time.now_us(),
-                    tp,
-                    epoch: -1,
-                    offset: high,
-                });
+                told.push(Record::HighWatermark { at_us: time.now_us(), tp, epoch: -1, offset: high });
                 if low < high {
                     ends.insert(partition, high);
-                    let added =
-                        assigned.add_partition_offset(&topic.name, partition, Offset::Offset(low));
+                    let added = assigned.add_partition_offset(&topic.name, partition, Offset::Offset(low));
                     added.map_err(|e| AuditError::Client(e.to_string()))?;
                 }
             }
             out(told);
         }
-        reader
-            .assign(&assigned)
-            .map_err(|e| AuditError::Client(e.to_string()))?;
+        reader.assign(&assigned).map_err(|e| AuditError::Client(e.to_string()))?;
         let (runs, batch, ended_at) = (Runs::default(), Vec::new(), BTreeMap::new());
-        let mut reading = Reading {
-            topic,
-            index,
-            run_id,
-            ends,
-            ended_at,
-            runs,
-            batch,
-            read: 0,
-        };
+        let mut reading = Reading { topic, index, run_id, ends, ended_at, runs, batch, read: 0 };
         let read = reading.read_on(&reader, deadline, out);
         read.map_err(|(waiting, last)| late(format!("the end of {waiting}"), last))?;
     }
-    out(vec![Record::AuditDone {
-        at_us: time.now_us(),
-    }]);
+    out(vec![Record::AuditDone { at_us: time.now_us() }]);
     Ok(())
 }
 
@@ -134,9 +110,7 @@ fn bounds(
 ) -> Result<Option<(i64, i64)>, String> {
     let mut absent = 0;
     loop {
-        let patience = deadline
-            .saturating_duration_since(Instant::now())
-            .clamp(AGAIN, ASK);
+        let patience = deadline.saturating_duration_since(Instant::now()).clamp(AGAIN, ASK);
         let last = match reader.fetch_watermarks(&topic.name, partition, patience) {
             Ok((low, high)) => return Ok(Some((low.max(0), high.max(0)))),
             Err(KafkaError::MetadataFetch(code) | KafkaError::OffsetFetch(code))
@@ -191,11 +165,7 @@ impl Reading<'_> {
         while !self.ends.is_empty() {
             if Instant::now() >= deadline {
                 hand_on(&mut self.runs, &mut self.batch, out);
-                let waiting: Vec<_> = self
-                    .ends
-                    .keys()
-                    .map(|p| format!("{}-{p}", self.topic.name))
-                    .collect();
+                let waiting: Vec<_> = self.ends.keys().map(|p| format!("{}-{p}", self.topic.name)).collect();
                 return Err((waiting.join(", "), last));
             }
             match reader.poll(AGAIN) {
@@ -224,18 +194,10 @@ impl Reading<'_> {
             return;
         };
         if offset < end {
-            let tp = Tp {
-                topic: self.index,
-                partition,
-            };
+            let tp = Tp { topic: self.index, partition };
             match Identity::open(message.payload().unwrap_or_default(), self.run_id) {
                 Ok(identity) => self.runs.push(tp, offset, identity.id),
-                Err(why) => self.batch.push(Record::Alien {
-                    group: None,
-                    tp,
-                    offset,
-                    why,
-                }),
+                Err(why) => self.batch.push(Record::Alien { group: None, tp, offset, why }),
             }
             self.read += 1;
         }
@@ -253,20 +215,14 @@ impl Reading<'_> {
         };
         let position = reader.position().ok().and_then(|all| {
             let offset = all.find_partition(&self.topic.name, partition)?.offset();
-            if let Offset::Offset(offset) = offset {
-                Some(offset)
-            } else {
-                None
-            }
+            if let Offset::Offset(offset) = offset { Some(offset) } else { None }
         });
         let from = position.unwrap_or(-1);
         if self.ended_at.get(&partition) == Some(&from) {
             self.ends.remove(&partition);
             return;
         }
-        let is_there = reader
-            .fetch_watermarks(&self.topic.name, partition, ASK)
-            .is_ok_and(|(_, high)| high >= end);
+        let is_there = reader.fetch_watermarks(&self.topic.name, partition, ASK).is_ok_and(|(_, high)| high >= end);
         let again = position.map_or(Offset::Beginning, Offset::Offset);
         if is_there && reader.seek(&self.topic.name, partition, again, ASK).is_ok() {
             self.ended_at.insert(partition, from);
@@ -300,55 +256,34 @@ pub fn committed(
 ) -> Result<Vec<(Tp, i64)>, AuditError> {
     let begun = Instant::now();
     let mut config = config.clone();
-    config
-        .set("group.id", group)
-        .set("enable.auto.commit", "false");
-    let reader: BaseConsumer = config
-        .create()
-        .map_err(|e| AuditError::Client(e.to_string()))?;
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    let reader: BaseConsumer = config.create().map_err(|e| AuditError::Client(e.to_string()))?;
     let mut all = TopicPartitionList::new();
     let mut tps = Vec::new();
     for index in wanted {
         let topic = &topics[usize::from(*index)];
         for partition in 0..topic.partitions {
             all.add_partition(&topic.name, partition);
-            tps.push((
-                topic.name.clone(),
-                Tp {
-                    topic: *index,
-                    partition,
-                },
-            ));
+            tps.push((topic.name.clone(), Tp { topic: *index, partition }));
         }
     }
     loop {
-        let patience = deadline
-            .saturating_duration_since(Instant::now())
-            .clamp(AGAIN, ASK);
+        let patience = deadline.saturating_duration_since(Instant::now()).clamp(AGAIN, ASK);
         let last = match reader.committed_offsets(all.clone(), patience) {
             Ok(found) if first_error(&found).is_none() => {
-                let offset_of = |name: &str, partition| match found
-                    .find_partition(name, partition)
-                    .map(|e| e.offset())
+                let offset_of = |name: &str, partition| match found.find_partition(name, partition).map(|e| e.offset())
                 {
                     Some(Offset::Offset(offset)) => offset,
                     _ => -1,
                 };
-                return Ok(tps
-                    .iter()
-                    .map(|(name, tp)| (*tp, offset_of(name, tp.partition)))
-                    .collect());
+                return Ok(tps.iter().map(|(name, tp)| (*tp, offset_of(name, tp.partition))).collect());
             }
             Ok(found) => first_error(&found).unwrap_or_default(),
             Err(error) => error.to_string(),
         };
         if Instant::now() >= deadline {
             let waited_for = format!("the committed offsets of group {group}");
-            return Err(AuditError::Deadline {
-                waited_s: begun.elapsed().as_secs_f64(),
-                waited_for,
-                last,
-            });
+            return Err(AuditError::Deadline { waited_s: begun.elapsed().as_secs_f64(), waited_for, last });
         }
         std::thread::sleep(AGAIN);
     }
@@ -359,15 +294,7 @@ fn first_error(found: &TopicPartitionList) -> Option<String> {
     let elements = found.elements();
     elements.iter().find_map(|element| match element.error() {
         Ok(()) => None,
-        Err(error)
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) =>
-        {
-            None
-        }
-        Err(error) => Some(format!(
-            "{}-{}: {error}",
-            element.topic(),
-            element.partition()
-        )),
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => None,
+        Err(error) => Some(format!("{}-{}: {error}", element.topic(), element.partition())),
     })
 }

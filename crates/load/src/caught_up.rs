@@ -34,10 +34,7 @@ pub(crate) fn wait(
     let reader: BaseConsumer = match client.create() {
         Ok(reader) => reader,
         Err(error) => {
-            return groups
-                .iter()
-                .map(|g| format!("{}: {error}", g.group))
-                .collect();
+            return groups.iter().map(|g| format!("{}: {error}", g.group)).collect();
         }
     };
     let mut ends: BTreeMap<Tp, Result<(i64, i64), String>> = BTreeMap::new();
@@ -71,42 +68,22 @@ impl Waited {
     ) -> Option<String> {
         let mut worst: Option<(i64, String)> = None;
         for (topic, tp) in &self.partitions {
-            let known = ends
-                .entry(*tp)
-                .or_insert_with(|| Err("not asked yet".to_owned()));
+            let known = ends.entry(*tp).or_insert_with(|| Err("not asked yet".to_owned()));
             if known.is_err() {
-                let patience = deadline
-                    .saturating_duration_since(Instant::now())
-                    .clamp(AGAIN, ASK);
-                *known = reader
-                    .fetch_watermarks(topic, tp.partition, patience)
-                    .map_err(|e| e.to_string());
+                let patience = deadline.saturating_duration_since(Instant::now()).clamp(AGAIN, ASK);
+                *known = reader.fetch_watermarks(topic, tp.partition, patience).map_err(|e| e.to_string());
             }
             let at = positions.get(tp).copied().unwrap_or(0);
             let lag = match &*known {
                 Ok((low, high)) if at >= *high || low >= high => continue,
                 Ok((low, high)) => {
                     let lag = *high - at.max(*low);
-                    let why = if alive {
-                        ""
-                    } else {
-                        "; the group has no member"
-                    };
-                    (
-                        lag,
-                        format!(
-                            "{} ({topic}-{} at {at} of {high}{why})",
-                            self.group, tp.partition
-                        ),
-                    )
+                    let why = if alive { "" } else { "; the group has no member" };
+                    (lag, format!("{} ({topic}-{} at {at} of {high}{why})", self.group, tp.partition))
                 }
-                Err(error) => (
-                    i64::MAX,
-                    format!(
-                        "{} ({topic}-{}: its end is not known: {error})",
-                        self.group, tp.partition
-                    ),
-                ),
+                Err(error) => {
+                    (i64::MAX, format!("{} ({topic}-{}: its end is not known: {error})", self.group, tp.partition))
+                }
             };
             if worst.as_ref().is_none_or(|(most, _)| lag.0 > *most) {
                 worst = Some(lag);

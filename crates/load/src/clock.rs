@@ -33,9 +33,7 @@ impl RunTime {
     /// Now.
     #[must_use]
     pub fn now_us(self) -> i64 {
-        monotonic_ns()
-            .saturating_sub(self.origin_ns)
-            .div_euclid(1000)
+        monotonic_ns().saturating_sub(self.origin_ns).div_euclid(1000)
     }
 
     /// How long until `at_us`; zero if it has passed.
@@ -48,15 +46,11 @@ impl RunTime {
 /// CLOCK_MONOTONIC, nanoseconds.
 fn monotonic_ns() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec
-        .saturating_mul(1_000_000_000)
-        .saturating_add(now.tv_nsec)
+    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
 }
 
 /// Processor time that this process has used, µs.
 pub(crate) fn process_cpu_us() -> i64 {
     let used = clock_gettime(ClockId::ProcessCPUTime);
-    used.tv_sec
-        .saturating_mul(1_000_000)
-        .saturating_add(used.tv_nsec / 1000)
+    used.tv_sec.saturating_mul(1_000_000).saturating_add(used.tv_nsec / 1000)
 }

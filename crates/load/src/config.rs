@@ -18,12 +18,7 @@ pub enum ConfigError {
         "{client}: librdkafka does not take {key} = {value}: {detail}; correct or remove it in this client's `config` \
          in the scenario, or in the client properties"
     )]
-    Refused {
-        client: String,
-        key: String,
-        value: String,
-        detail: String,
-    },
+    Refused { client: String, key: String, value: String, detail: String },
     #[error(
         "{client}: enable.idempotence=true contradicts {conflict}; remove one of them (left alone, enable.idempotence \
          turns itself off)"
@@ -69,14 +64,9 @@ pub fn producer(
     properties: &BTreeMap<String, String>,
 ) -> Result<ProducerConfig, ConfigError> {
     let own = scenario.producer_config(producer);
-    let idempotent = own
-        .get("enable.idempotence")
-        .is_some_and(|value| is_true(value));
+    let idempotent = own.get("enable.idempotence").is_some_and(|value| is_true(value));
     if let Some(conflict) = idempotence_conflict(&own).filter(|_| idempotent) {
-        return Err(ConfigError::Contradiction {
-            client: format!("producer {}", producer.name),
-            conflict,
-        });
+        return Err(ConfigError::Contradiction { client: format!("producer {}", producer.name), conflict });
     }
     let acks_none = own.get("acks").is_some_and(|acks| acks == "0");
     let mut client = base(bootstrap, properties);
@@ -85,11 +75,7 @@ pub fn producer(
     }
     client.set("client.id", &producer.name);
     client.set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
-    Ok(ProducerConfig {
-        client,
-        idempotent,
-        acks_none,
-    })
+    Ok(ProducerConfig { client, idempotent, acks_none })
 }
 
 /// Settings of a group member, as a map: it is created in another process.
@@ -141,21 +127,10 @@ pub(crate) fn refused(client: &str, error: &KafkaError) -> ConfigError {
     match error {
         KafkaError::ClientConfig(_, detail, key, value) => {
             let value = if is_secret(key) { "(hidden)" } else { value };
-            ConfigError::Refused {
-                client,
-                key: key.clone(),
-                value: value.to_owned(),
-                detail: detail.clone(),
-            }
+            ConfigError::Refused { client, key: key.clone(), value: value.to_owned(), detail: detail.clone() }
         }
-        KafkaError::ClientCreation(detail) => ConfigError::Client {
-            client,
-            detail: detail.clone(),
-        },
-        other => ConfigError::Client {
-            client,
-            detail: other.to_string(),
-        },
+        KafkaError::ClientCreation(detail) => ConfigError::Client { client, detail: detail.clone() },
+        other => ConfigError::Client { client, detail: other.to_string() },
     }
 }
 
@@ -175,61 +150,35 @@ mod tests {
     }
 
     fn made(scenario: &Scenario) -> Result<ProducerConfig, ConfigError> {
-        producer(
-            scenario,
-            &scenario.workload.producers[0],
-            "127.0.0.1:1",
-            &BTreeMap::new(),
-        )
+        producer(scenario, &scenario.workload.producers[0], "127.0.0.1:1", &BTreeMap::new())
     }
 
     #[test]
     fn producers_are_idempotent_and_persistent_unless_told_otherwise() {
         let default = made(&scenario("", "")).expect("sound");
         assert!(default.idempotent && !default.acks_none);
-        for (key, value) in [
-            ("acks", "all"),
-            ("retries", "10000"),
-            ("retry.backoff.ms", "100"),
-        ] {
+        for (key, value) in [("acks", "all"), ("retries", "10000"), ("retry.backoff.ms", "100")] {
             assert_eq!(default.client.get(key), Some(value));
         }
         let acks_1 = made(&scenario("config = { acks = 1 }", "")).expect("sound");
         assert!(!acks_1.idempotent && !acks_1.acks_none);
-        assert!(
-            made(&scenario("config = { acks = 0 }", ""))
-                .expect("sound")
-                .acks_none
-        );
+        assert!(made(&scenario("config = { acks = 0 }", "")).expect("sound").acks_none);
         // A scenario that contradicts itself does not even parse; one that was made in code is refused here.
         let mut both = scenario("", "");
-        both.workload.producers[0].config = [
-            ("acks".to_owned(), "1".to_owned()),
-            ("enable.idempotence".to_owned(), "true".to_owned()),
-        ]
-        .into();
+        both.workload.producers[0].config =
+            [("acks".to_owned(), "1".to_owned()), ("enable.idempotence".to_owned(), "true".to_owned())].into();
         let error = made(&both).expect_err("contradictory").to_string();
-        assert!(
-            error.contains("producer p: enable.idempotence=true contradicts acks=1; remove one"),
-            "{error}"
-        );
+        assert!(error.contains("producer p: enable.idempotence=true contradicts acks=1; remove one"), "{error}");
     }
 
     #[test]
     fn what_librdkafka_refuses_is_named_with_key_and_place_and_secrets_are_hidden() {
-        let config = base(
-            "127.0.0.1:1",
-            &[("no.such.thing".to_owned(), "1".to_owned())].into(),
-        );
-        let unknown = match config.create_with_context::<_, BaseProducer<_>>(DefaultProducerContext)
-        {
+        let config = base("127.0.0.1:1", &[("no.such.thing".to_owned(), "1".to_owned())].into());
+        let unknown = match config.create_with_context::<_, BaseProducer<_>>(DefaultProducerContext) {
             Ok(_) => panic!("must be refused"),
             Err(error) => refused("producer p", &error).to_string(),
         };
-        assert!(
-            unknown.contains("producer p") && unknown.contains("no.such.thing = 1"),
-            "{unknown}"
-        );
+        assert!(unknown.contains("producer p") && unknown.contains("no.such.thing = 1"), "{unknown}");
         assert!(unknown.contains("correct or remove it"), "{unknown}");
         let error = KafkaError::ClientConfig(
             rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
@@ -243,25 +192,11 @@ mod tests {
     #[test]
     fn members_never_commit_by_themselves() {
         for (settings, key, assignor) in [
-            (
-                "assignor = 'roundrobin'",
-                "partition.assignment.strategy",
-                "roundrobin",
-            ),
-            (
-                "protocol = 'consumer'\nassignor = 'uniform'",
-                "group.remote.assignor",
-                "uniform",
-            ),
+            ("assignor = 'roundrobin'", "partition.assignment.strategy", "roundrobin"),
+            ("protocol = 'consumer'\nassignor = 'uniform'", "group.remote.assignor", "uniform"),
         ] {
             let scenario = scenario("", settings);
-            let made = member(
-                &scenario,
-                &scenario.workload.groups[0],
-                "A",
-                "127.0.0.1:1",
-                &BTreeMap::new(),
-            );
+            let made = member(&scenario, &scenario.workload.groups[0], "A", "127.0.0.1:1", &BTreeMap::new());
             let wanted = [
                 (key, assignor),
                 ("group.id", "g"),

@@ -66,10 +66,7 @@ pub(crate) struct EventSink {
 
 impl EventSink {
     pub(crate) fn new(tx: mpsc::Sender<LoadEvent>) -> Self {
-        Self {
-            tx,
-            blocked_us: Arc::default(),
-        }
+        Self { tx, blocked_us: Arc::default() }
     }
 
     /// Sends from a thread of its own, never from a task; waits while the channel is full. A receiver that is gone takes

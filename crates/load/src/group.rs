@@ -69,12 +69,7 @@ impl MemberProcess {
             .map_err(fail)?;
         let pipes = (child.stdin.take(), child.stdout.take());
         let expected = Arc::new(AtomicBool::new(false));
-        let mut process = Self {
-            child,
-            stdin: None,
-            expected: Arc::clone(&expected),
-            reader: None,
-        };
+        let mut process = Self { child, stdin: None, expected: Arc::clone(&expected), reader: None };
         let (Some(stdin), Some(stdout)) = pipes else {
             return Err(fail(io::Error::from(io::ErrorKind::BrokenPipe)));
         };
@@ -91,28 +86,22 @@ impl MemberProcess {
         };
         let reader = std::thread::Builder::new().name(format!("hears {name}"));
         let reader = reader.spawn(move || listener.run(BufReader::new(stdout)));
-        process.reader =
-            Some(reader.map_err(|e| LoadError::Thread(format!("member {name}: {e}")))?);
+        process.reader = Some(reader.map_err(|e| LoadError::Thread(format!("member {name}: {e}")))?);
         Ok(process)
     }
 
     /// Whether its process said its last word.
     pub(crate) fn has_ended(&self) -> bool {
-        self.reader
-            .as_ref()
-            .is_none_or(std::thread::JoinHandle::is_finished)
+        self.reader.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "its process has ended");
         let stdin = self.stdin.as_mut().ok_or_else(gone)?;
-        stdin
-            .write_all(line)
-            .and_then(|()| stdin.flush())
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::BrokenPipe => gone(),
-                _ => e,
-            })
+        stdin.write_all(line).and_then(|()| stdin.flush()).map_err(|e| match e.kind() {
+            io::ErrorKind::BrokenPipe => gone(),
+            _ => e,
+        })
     }
 
     fn command(&mut self, command: Command) -> io::Result<()> {
@@ -123,9 +112,7 @@ impl MemberProcess {
 
     /// Keeps it in one slow poll, which begins within a few milliseconds.
     pub(crate) fn stall(&mut self, for_us: i64) -> io::Result<()> {
-        self.command(Command::Stall {
-            for_us: u64::try_from(for_us).unwrap_or(0),
-        })
+        self.command(Command::Stall { for_us: u64::try_from(for_us).unwrap_or(0) })
     }
 
     /// Kills it.
@@ -147,10 +134,7 @@ impl MemberProcess {
             if Instant::now() >= deadline {
                 self.child.kill()?;
                 self.end()?;
-                let text = format!(
-                    "it had not left after {} s and was killed",
-                    LEAVE_DEADLINE.as_secs()
-                );
+                let text = format!("it had not left after {} s and was killed", LEAVE_DEADLINE.as_secs());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             std::thread::sleep(LOOK_AGAIN);
@@ -215,12 +199,7 @@ impl Listener {
         self.revoked(at_us, true, partitions.into_iter().collect());
         if !self.expected.load(Ordering::Acquire) {
             let (group, member) = (self.who.group.clone(), self.who.member.clone());
-            self.sink.send(LoadEvent::MemberEnded {
-                at_us,
-                group,
-                member,
-                why,
-            });
+            self.sink.send(LoadEvent::MemberEnded { at_us, group, member, why });
         }
     }
 
@@ -254,9 +233,7 @@ impl Listener {
             first_seq: run.first_seq,
             count: run.count,
         };
-        self.sink.send(LoadEvent::Records(
-            runs.take().into_iter().map(record).collect(),
-        ));
+        self.sink.send(LoadEvent::Records(runs.take().into_iter().map(record).collect()));
         self.sink.send(LoadEvent::Deliveries(samples));
         self.counters.delivered(all.len() as u64, &up_to);
     }
@@ -265,68 +242,29 @@ impl Listener {
         let (group, member) = (self.who.group_index, self.who.incarnation);
         let tp = |topic, partition| Tp { topic, partition };
         match said {
-            Said::Assigned {
-                at_us,
-                generation,
-                partitions,
-            } => {
-                let partitions: Vec<(Tp, i64)> = partitions
-                    .into_iter()
-                    .map(|(t, p, at)| (tp(t, p), at))
-                    .collect();
+            Said::Assigned { at_us, generation, partitions } => {
+                let partitions: Vec<(Tp, i64)> = partitions.into_iter().map(|(t, p, at)| (tp(t, p), at)).collect();
                 self.owned.extend(partitions.iter().map(|(tp, _)| *tp));
                 self.generation = generation;
-                self.tell(Record::Assigned {
-                    at_us,
-                    group,
-                    member,
-                    generation,
-                    partitions,
-                });
+                self.tell(Record::Assigned { at_us, group, member, generation, partitions });
                 self.assignment(at_us);
             }
-            Said::Revoked {
-                at_us,
-                lost,
-                partitions,
-            } => {
+            Said::Revoked { at_us, lost, partitions } => {
                 let partitions: Vec<Tp> = partitions.into_iter().map(|(t, p)| tp(t, p)).collect();
                 self.owned.retain(|tp| !partitions.contains(tp));
                 self.revoked(at_us, lost, partitions);
             }
             Said::Committed { at_us, offsets } => {
-                let record = |(t, p, offset)| Record::Committed {
-                    at_us,
-                    group,
-                    member,
-                    tp: tp(t, p),
-                    offset,
-                };
-                self.sink.send(LoadEvent::Records(
-                    offsets.into_iter().map(record).collect(),
-                ));
+                let record = |(t, p, offset)| Record::Committed { at_us, group, member, tp: tp(t, p), offset };
+                self.sink.send(LoadEvent::Records(offsets.into_iter().map(record).collect()));
             }
-            Said::Alien {
-                topic,
-                partition,
-                offset,
-                why,
-            } => {
+            Said::Alien { topic, partition, offset, why } => {
                 let (tp, why) = (tp(topic, partition), why.into());
-                self.tell(Record::Alien {
-                    group: Some(group),
-                    tp,
-                    offset,
-                    why,
-                });
+                self.tell(Record::Alien { group: Some(group), tp, offset, why });
             }
             Said::Trouble { at_us, error } => {
                 let client = format!("{}/{}", self.who.group, self.who.member);
-                self.sink.send(LoadEvent::Trouble {
-                    at_us,
-                    client,
-                    error,
-                });
+                self.sink.send(LoadEvent::Trouble { at_us, client, error });
             }
             Said::Failed { .. } | Said::Left { .. } => {}
         }
@@ -337,13 +275,7 @@ impl Listener {
             return;
         }
         let (group, member) = (self.who.group_index, self.who.incarnation);
-        self.tell(Record::Revoked {
-            at_us,
-            group,
-            member,
-            lost,
-            partitions,
-        });
+        self.tell(Record::Revoked { at_us, group, member, lost, partitions });
         self.assignment(at_us);
     }
 

@@ -39,9 +39,7 @@ pub enum LoadError {
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
     /// A producer for a topic that the scenario does not have.
-    #[error(
-        "producer {producer}: topic {topic} is not in the scenario; add it to [[topology.topics]]"
-    )]
+    #[error("producer {producer}: topic {topic} is not in the scenario; add it to [[topology.topics]]")]
     Topic {
         /// Producer.
         producer: String,
@@ -49,9 +47,7 @@ pub enum LoadError {
         topic: String,
     },
     /// More producers than there are numbers for.
-    #[error(
-        "{producers} producers are more than the {FIRST_MEMBER_INCARNATION} that a run can tell apart"
-    )]
+    #[error("{producers} producers are more than the {FIRST_MEMBER_INCARNATION} that a run can tell apart")]
     Producers {
         /// How many.
         producers: usize,
@@ -125,9 +121,7 @@ impl Load {
         let sink = EventSink::new(tx);
         let workload = &plan.scenario.workload;
         if workload.producers.len() >= FIRST_MEMBER_INCARNATION as usize {
-            return Err(LoadError::Producers {
-                producers: workload.producers.len(),
-            });
+            return Err(LoadError::Producers { producers: workload.producers.len() });
         }
         // All are looked at before any starts.
         let plans = (0..workload.producers.len()).map(|index| producer_plan(&plan, index));
@@ -138,31 +132,15 @@ impl Load {
         }
         let still_sending = StillSending::new(plans.len(), sink.clone());
         let start = |plan| ProducerHandle::start(plan, sink.clone(), still_sending.clone());
-        let producers = plans
-            .into_iter()
-            .map(start)
-            .collect::<Result<Vec<_>, _>>()?;
+        let producers = plans.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
         let progress = Progress {
             producers: producers.iter().map(ProducerHandle::counters).collect(),
-            groups: workload
-                .groups
-                .iter()
-                .map(|_| Arc::new(GroupCounters::default()))
-                .collect(),
+            groups: workload.groups.iter().map(|_| Arc::new(GroupCounters::default())).collect(),
             sink: sink.clone(),
         };
         let scenario = Arc::clone(&plan.scenario);
         let (members, incarnations) = (Mutex::default(), Mutex::default());
-        let load = Self {
-            inner: Arc::new(Inner {
-                plan,
-                sink,
-                progress,
-                producers,
-                members,
-                incarnations,
-            }),
-        };
+        let load = Self { inner: Arc::new(Inner { plan, sink, progress, producers, members, incarnations }) };
         for group in &scenario.workload.groups {
             for member in &group.members {
                 load.join_now(&group.name, member)?;
@@ -180,80 +158,40 @@ impl Load {
     /// Every member that was ever started: its incarnation and `group/member`.
     #[must_use]
     pub fn member_names(&self) -> Vec<(u32, String)> {
-        let names = self
-            .inner
-            .incarnations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        (FIRST_MEMBER_INCARNATION..)
-            .zip(names.iter().cloned())
-            .collect()
+        let names = self.inner.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
+        (FIRST_MEMBER_INCARNATION..).zip(names.iter().cloned()).collect()
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
-        self.inner
-            .members
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn join_now(&self, group: &str, member: &str) -> Result<(), LoadError> {
         let plan = &self.inner.plan;
-        let no = |what| LoadError::NoMember {
-            group: group.to_owned(),
-            member: member.to_owned(),
-            what,
-        };
+        let no = |what| LoadError::NoMember { group: group.to_owned(), member: member.to_owned(), what };
         let groups = &plan.scenario.workload.groups;
         let mut groups = (0_u16..).zip(groups);
-        let (index, spec) = groups
-            .find(|(_, g)| g.name == group)
-            .ok_or_else(|| no("has no such group in the scenario"))?;
+        let (index, spec) =
+            groups.find(|(_, g)| g.name == group).ok_or_else(|| no("has no such group in the scenario"))?;
         let key = (group.to_owned(), member.to_owned());
         // One that ended by itself may come again.
-        if self
-            .members()
-            .get(&key)
-            .is_some_and(|process| !process.has_ended())
-        {
+        if self.members().get(&key).is_some_and(|process| !process.has_ended()) {
             return Err(no("is there already; let it leave or crash first"));
         }
         let incarnation = {
-            let mut names = self
-                .inner
-                .incarnations
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut names = self.inner.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
             names.push(format!("{group}/{member}"));
-            FIRST_MEMBER_INCARNATION
-                + u32::try_from(names.len() - 1).unwrap_or(u32::MAX - FIRST_MEMBER_INCARNATION)
+            FIRST_MEMBER_INCARNATION + u32::try_from(names.len() - 1).unwrap_or(u32::MAX - FIRST_MEMBER_INCARNATION)
         };
         let job = Job {
-            config: config::member(
-                &plan.scenario,
-                spec,
-                member,
-                &plan.bootstrap,
-                &plan.properties,
-            ),
+            config: config::member(&plan.scenario, spec, member, &plan.bootstrap, &plan.properties),
             topics: topics_of(&plan.scenario, spec),
             run_id: plan.run_id,
             origin_ns: plan.origin_ns,
         };
-        let who = Who {
-            group_index: index,
-            group: group.to_owned(),
-            member: member.to_owned(),
-            incarnation,
-        };
+        let who = Who { group_index: index, group: group.to_owned(), member: member.to_owned(), incarnation };
         let counters = Arc::clone(&self.inner.progress.groups[usize::from(index)]);
-        let process = MemberProcess::start(
-            &plan.member_program,
-            &job,
-            who,
-            counters,
-            self.inner.sink.clone(),
-        )?;
+        let process = MemberProcess::start(&plan.member_program, &job, who, counters, self.inner.sink.clone())?;
         self.members().insert(key, process);
         Ok(())
     }
@@ -268,13 +206,11 @@ impl Load {
     }
 
     fn take_member(&self, group: &str, member: &str) -> Result<MemberProcess, LoadError> {
-        self.members()
-            .remove(&(group.to_owned(), member.to_owned()))
-            .ok_or_else(|| LoadError::NoMember {
-                group: group.to_owned(),
-                member: member.to_owned(),
-                what: "is not there",
-            })
+        self.members().remove(&(group.to_owned(), member.to_owned())).ok_or_else(|| LoadError::NoMember {
+            group: group.to_owned(),
+            member: member.to_owned(),
+            what: "is not there",
+        })
     }
 
     /// Lets a member leave, and waits until it has.
@@ -284,12 +220,7 @@ impl Load {
     pub async fn member_leave(&self, group: &str, member: &str) -> Result<(), LoadError> {
         let process = self.take_member(group, member)?;
         let member = format!("{group}/{member}");
-        blocking(move || {
-            process
-                .leave()
-                .map_err(|source| LoadError::Member { member, source })
-        })
-        .await
+        blocking(move || process.leave().map_err(|source| LoadError::Member { member, source })).await
     }
 
     /// Kills a member.
@@ -299,12 +230,7 @@ impl Load {
     pub async fn member_crash(&self, group: &str, member: &str) -> Result<(), LoadError> {
         let process = self.take_member(group, member)?;
         let member = format!("{group}/{member}");
-        blocking(move || {
-            process
-                .crash()
-                .map_err(|source| LoadError::Member { member, source })
-        })
-        .await
+        blocking(move || process.crash().map_err(|source| LoadError::Member { member, source })).await
     }
 
     /// Keeps a member in one slow poll, which begins within a few milliseconds.
@@ -313,17 +239,12 @@ impl Load {
     /// If it is not there.
     pub fn member_stall(&self, group: &str, member: &str, for_us: i64) -> Result<(), LoadError> {
         let mut members = self.members();
-        let process = members
-            .get_mut(&(group.to_owned(), member.to_owned()))
-            .ok_or_else(|| LoadError::NoMember {
-                group: group.to_owned(),
-                member: member.to_owned(),
-                what: "is not there",
-            })?;
-        process.stall(for_us).map_err(|source| LoadError::Member {
-            member: format!("{group}/{member}"),
-            source,
-        })
+        let process = members.get_mut(&(group.to_owned(), member.to_owned())).ok_or_else(|| LoadError::NoMember {
+            group: group.to_owned(),
+            member: member.to_owned(),
+            what: "is not there",
+        })?;
+        process.stall(for_us).map_err(|source| LoadError::Member { member: format!("{group}/{member}"), source })
     }
 
     /// No further sends.
@@ -355,39 +276,24 @@ impl Load {
         let work = move || {
             let plan = &load.inner.plan;
             let groups = &plan.scenario.workload.groups;
-            let waited = |group: &Group| Waited {
-                group: group.name.clone(),
-                partitions: partitions_of(&plan.scenario, group),
-            };
+            let waited =
+                |group: &Group| Waited { group: group.name.clone(), partitions: partitions_of(&plan.scenario, group) };
             let waited: Vec<Waited> = groups.iter().map(waited).collect();
             let positions = |index: usize| {
                 let counters = &load.inner.progress.groups[index];
-                (
-                    counters.positions(),
-                    counters.members.load(Ordering::Relaxed) > 0,
-                )
+                (counters.positions(), counters.members.load(Ordering::Relaxed) > 0)
             };
-            caught_up::wait(
-                &config::base(&plan.bootstrap, &plan.properties),
-                &waited,
-                positions,
-                deadline,
-            )
+            caught_up::wait(&config::base(&plan.bootstrap, &plan.properties), &waited, positions, deadline)
         };
-        spawn_blocking(work)
-            .await
-            .unwrap_or_else(|error| vec![error.to_string()])
+        spawn_blocking(work).await.unwrap_or_else(|error| vec![error.to_string()])
     }
 
     /// Lets every member leave, so that what is committed is final.
     pub async fn end_members(&self) {
-        let members: Vec<MemberProcess> =
-            std::mem::take(&mut *self.members()).into_values().collect();
+        let members: Vec<MemberProcess> = std::mem::take(&mut *self.members()).into_values().collect();
         let ended = spawn_blocking(move || {
-            let leavers: Vec<_> = members
-                .into_iter()
-                .map(|process| std::thread::spawn(move || process.leave()))
-                .collect();
+            let leavers: Vec<_> =
+                members.into_iter().map(|process| std::thread::spawn(move || process.leave())).collect();
             for leaver in leavers {
                 match leaver.join() {
                     Ok(Ok(())) => {}
@@ -416,37 +322,20 @@ impl Load {
                 .topology
                 .topics
                 .iter()
-                .map(|t| AuditTopic {
-                    name: t.name.clone(),
-                    partitions: t.partitions,
-                })
+                .map(|t| AuditTopic { name: t.name.clone(), partitions: t.partitions })
                 .collect();
             let tell = |records| inner.sink.send(LoadEvent::Records(records));
             for (group, spec) in (0_u16..).zip(&plan.scenario.workload.groups) {
                 let wanted: Vec<u16> = topics_of(&plan.scenario, spec).into_values().collect();
-                let found = audit::committed(&config, &spec.name, &topics, &wanted, deadline)
-                    .map_err(|e| e.to_string())?;
-                tell(
-                    found
-                        .into_iter()
-                        .map(|(tp, offset)| Record::FinalCommit { group, tp, offset })
-                        .collect(),
-                );
+                let found =
+                    audit::committed(&config, &spec.name, &topics, &wanted, deadline).map_err(|e| e.to_string())?;
+                tell(found.into_iter().map(|(tp, offset)| Record::FinalCommit { group, tp, offset }).collect());
             }
             let time = RunTime::new(plan.origin_ns);
-            audit::read_all(
-                &config,
-                &topics,
-                plan.run_id,
-                time,
-                deadline,
-                &mut |records| tell(records),
-            )
-            .map_err(|e| e.to_string())
+            audit::read_all(&config, &topics, plan.run_id, time, deadline, &mut |records| tell(records))
+                .map_err(|e| e.to_string())
         };
-        spawn_blocking(work)
-            .await
-            .unwrap_or_else(|e| Err(e.to_string()))
+        spawn_blocking(work).await.unwrap_or_else(|e| Err(e.to_string()))
     }
 
     /// Ends everything that was started: gives open sends up and lets the members leave.
@@ -459,30 +348,18 @@ impl Load {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|e| Err(LoadError::Thread(e.to_string())))
+    spawn_blocking(work).await.unwrap_or_else(|e| Err(LoadError::Thread(e.to_string())))
 }
 
 fn topics_of(scenario: &Scenario, group: &Group) -> BTreeMap<String, u16> {
-    let all = scenario
-        .topology
-        .topics
-        .iter()
-        .map(|t| t.name.clone())
-        .zip(0..);
-    all.filter(|(name, _)| group.topics.contains(name))
-        .collect()
+    let all = scenario.topology.topics.iter().map(|t| t.name.clone()).zip(0..);
+    all.filter(|(name, _)| group.topics.contains(name)).collect()
 }
 
 fn partitions_of(scenario: &Scenario, group: &Group) -> Vec<(String, Tp)> {
-    let topics = (0..)
-        .zip(&scenario.topology.topics)
-        .filter(|(_, t)| group.topics.contains(&t.name));
+    let topics = (0..).zip(&scenario.topology.topics).filter(|(_, t)| group.topics.contains(&t.name));
     topics
-        .flat_map(|(topic, t)| {
-            (0..t.partitions).map(move |partition| (t.name.clone(), Tp { topic, partition }))
-        })
+        .flat_map(|(topic, t)| (0..t.partitions).map(move |partition| (t.name.clone(), Tp { topic, partition })))
         .collect()
 }
 
@@ -491,10 +368,7 @@ fn producer_plan(plan: &LoadPlan, index: usize) -> Result<ProducerPlan, LoadErro
     let mut topics = (0_u16..).zip(&plan.scenario.topology.topics);
     let (topic_index, topic) = topics
         .find(|(_, t)| t.name == producer.topic)
-        .ok_or_else(|| LoadError::Topic {
-            producer: producer.name.clone(),
-            topic: producer.topic.clone(),
-        })?;
+        .ok_or_else(|| LoadError::Topic { producer: producer.name.clone(), topic: producer.topic.clone() })?;
     let incarnation = u32::try_from(index).unwrap_or(u32::MAX);
     let duration_us = (plan.scenario.workload.duration_s * 1e6) as i64;
     Ok(ProducerPlan {
@@ -505,14 +379,7 @@ fn producer_plan(plan: &LoadPlan, index: usize) -> Result<ProducerPlan, LoadErro
         incarnation,
         run_id: plan.run_id,
         config: config::producer(&plan.scenario, producer, &plan.bootstrap, &plan.properties)?,
-        schedule: Schedule::new(
-            producer,
-            topic.partitions,
-            plan.run_id,
-            incarnation,
-            0,
-            duration_us,
-        )?,
+        schedule: Schedule::new(producer, topic.partitions, plan.run_id, incarnation, 0, duration_us)?,
         time: RunTime::new(plan.origin_ns),
     })
 }

@@ -30,9 +30,7 @@ pub(crate) fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
     // SAFETY: a borrowed message's pointer is valid for its lifetime, and the call only reads.
     match unsafe { native::rd_kafka_message_status(message.ptr()) } {
         native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Persistence::Not,
-        native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => {
-            Persistence::Possibly
-        }
+        native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
         native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Persisted,
     }
 }
@@ -50,21 +48,11 @@ unsafe impl<C: ProducerContext + 'static> Send for TopicHandle<C> {}
 impl<C: ProducerContext + 'static> TopicHandle<C> {
     /// The topic called `name`, with the client's own topic settings.
     pub(crate) fn new(producer: Arc<BaseProducer<C>>, name: &str) -> Result<Self, String> {
-        let text =
-            CString::new(name).map_err(|_| format!("topic name {name:?} has a zero byte"))?;
+        let text = CString::new(name).map_err(|_| format!("topic name {name:?} has a zero byte"))?;
         // SAFETY: client and name are valid for the call; a null configuration means the client's default one.
-        let topic = unsafe {
-            native::rd_kafka_topic_new(
-                producer.client().native_ptr(),
-                text.as_ptr(),
-                std::ptr::null_mut(),
-            )
-        };
-        if topic.is_null() {
-            Err(format!("topic {name}: {}", last_error()))
-        } else {
-            Ok(Self { topic, producer })
-        }
+        let topic =
+            unsafe { native::rd_kafka_topic_new(producer.client().native_ptr(), text.as_ptr(), std::ptr::null_mut()) };
+        if topic.is_null() { Err(format!("topic {name}: {}", last_error())) } else { Ok(Self { topic, producer }) }
     }
 
     /// Hands a message over; librdkafka copies key and value. Without a partition the client chooses by key.
@@ -74,9 +62,7 @@ impl<C: ProducerContext + 'static> TopicHandle<C> {
         key: Option<&[u8]>,
         value: &[u8],
     ) -> Result<(), RDKafkaErrorCode> {
-        let (key, key_len) = key.map_or((std::ptr::null(), 0), |key| {
-            (key.as_ptr().cast::<c_void>(), key.len())
-        });
+        let (key, key_len) = key.map_or((std::ptr::null(), 0), |key| (key.as_ptr().cast::<c_void>(), key.len()));
         // SAFETY: the topic lives as long as `self`; with MSG_F_COPY librdkafka only reads key and value, and only
         // during the call, in spite of the mutable pointer in its signature; the null opaque is what the delivery
         // callback's unit type expects.
@@ -92,11 +78,7 @@ impl<C: ProducerContext + 'static> TopicHandle<C> {
                 std::ptr::null_mut(),
             )
         };
-        if failed == 0 {
-            Ok(())
-        } else {
-            Err(last_error())
-        }
+        if failed == 0 { Ok(()) } else { Err(last_error()) }
     }
 
     /// The client that the topic belongs to.
@@ -165,11 +147,7 @@ impl Commits {
                 std::ptr::null_mut(),
             )
         };
-        if error == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            Ok(())
-        } else {
-            Err(error.into())
-        }
+        if error == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(error.into()) }
     }
 
     /// The next answer, waiting for it as long as that.
@@ -182,8 +160,7 @@ impl Commits {
             if event.is_null() {
                 return None;
             }
-            let is_commit =
-                native::rd_kafka_event_type(event) == native::RD_KAFKA_EVENT_OFFSET_COMMIT;
+            let is_commit = native::rd_kafka_event_type(event) == native::RD_KAFKA_EVENT_OFFSET_COMMIT;
             let answer = is_commit.then(|| match native::rd_kafka_event_error(event) {
                 native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
                     Ok(accepted(native::rd_kafka_event_topic_partition_list(event)))
@@ -207,9 +184,7 @@ impl Drop for Commits {
 ///
 /// # Safety
 /// The list must be null or valid.
-unsafe fn accepted(
-    list: *const native::rd_kafka_topic_partition_list_t,
-) -> Vec<(String, i32, i64)> {
+unsafe fn accepted(list: *const native::rd_kafka_topic_partition_list_t) -> Vec<(String, i32, i64)> {
     // SAFETY: the caller's promise; a list says how many elements it has, and names are C strings.
     unsafe {
         let Some(list) = list.as_ref() else {
@@ -221,18 +196,9 @@ unsafe fn accepted(
         }
         let elements = std::slice::from_raw_parts(list.elems, count).iter();
         let good = elements.filter(|e| {
-            e.err == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
-                && e.offset >= 0
-                && !e.topic.is_null()
+            e.err == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && e.offset >= 0 && !e.topic.is_null()
         });
-        good.map(|e| {
-            (
-                CStr::from_ptr(e.topic).to_string_lossy().into_owned(),
-                e.partition,
-                e.offset,
-            )
-        })
-        .collect()
+        good.map(|e| (CStr::from_ptr(e.topic).to_string_lossy().into_owned(), e.partition, e.offset)).collect()
     }
 }
 

@@ -18,10 +18,7 @@ pub struct Progress {
 
 impl Progress {
     fn sum(&self, of: impl Fn(&ProducerCounters) -> &AtomicU64) -> u64 {
-        self.producers
-            .iter()
-            .map(|producer| of(producer).load(Ordering::Acquire))
-            .sum()
+        self.producers.iter().map(|producer| of(producer).load(Ordering::Acquire)).sum()
     }
 
     /// Messages handed to the client library.
@@ -63,35 +60,25 @@ impl Progress {
     /// Deliveries, over all groups; repeated ones count again.
     #[must_use]
     pub fn delivered(&self) -> u64 {
-        self.groups
-            .iter()
-            .map(|group| group.delivered.load(Ordering::Relaxed))
-            .sum()
+        self.groups.iter().map(|group| group.delivered.load(Ordering::Relaxed)).sum()
     }
 
     /// Deliveries to one group, by its index in the scenario.
     #[must_use]
     pub fn delivered_to(&self, group: u16) -> u64 {
-        self.groups
-            .get(usize::from(group))
-            .map_or(0, |group| group.delivered.load(Ordering::Relaxed))
+        self.groups.get(usize::from(group)).map_or(0, |group| group.delivered.load(Ordering::Relaxed))
     }
 
     /// One past the highest offset that a group was given, per partition.
     #[must_use]
     pub fn positions(&self, group: u16) -> BTreeMap<Tp, i64> {
-        self.groups
-            .get(usize::from(group))
-            .map(|group| group.positions())
-            .unwrap_or_default()
+        self.groups.get(usize::from(group)).map(|group| group.positions()).unwrap_or_default()
     }
 
     /// Live members of a group.
     #[must_use]
     pub fn members(&self, group: u16) -> u32 {
-        self.groups
-            .get(usize::from(group))
-            .map_or(0, |group| group.members.load(Ordering::Relaxed))
+        self.groups.get(usize::from(group)).map_or(0, |group| group.members.load(Ordering::Relaxed))
     }
 
     /// How long clients were held up because nobody took their events, µs over all threads.
@@ -115,11 +102,8 @@ impl ProducerCounters {
     /// Sends whose outcome is not known yet.
     pub(crate) fn open(&self) -> u64 {
         // Outcomes first: nobody sees more of them than sends.
-        let ended =
-            [&self.acked, &self.failed, &self.unknown].map(|count| count.load(Ordering::Acquire));
-        self.sent
-            .load(Ordering::Acquire)
-            .saturating_sub(ended.iter().sum())
+        let ended = [&self.acked, &self.failed, &self.unknown].map(|count| count.load(Ordering::Acquire));
+        self.sent.load(Ordering::Acquire).saturating_sub(ended.iter().sum())
     }
 }
 
@@ -135,10 +119,7 @@ impl GroupCounters {
     /// `count` deliveries, and how far they went per partition.
     pub(crate) fn delivered(&self, count: u64, up_to: &BTreeMap<Tp, i64>) {
         self.delivered.fetch_add(count, Ordering::Relaxed);
-        let mut positions = self
-            .positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
         for (tp, next) in up_to {
             let position = positions.entry(*tp).or_insert(0);
             *position = (*position).max(*next);
@@ -147,10 +128,7 @@ impl GroupCounters {
 
     /// One past the highest offset delivered, per partition.
     pub(crate) fn positions(&self) -> BTreeMap<Tp, i64> {
-        self.positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -161,10 +139,7 @@ mod tests {
     #[test]
     fn positions_only_rise_and_open_is_what_has_no_outcome() {
         let group = GroupCounters::default();
-        let tp = Tp {
-            topic: 0,
-            partition: 1,
-        };
+        let tp = Tp { topic: 0, partition: 1 };
         group.delivered(10, &[(tp, 10)].into());
         group.delivered(2, &[(tp, 4)].into());
         assert_eq!(group.positions(), [(tp, 10)].into());

@@ -16,11 +16,7 @@ pub(crate) struct Run {
 
 impl Run {
     fn takes(&self, tp: Tp, offset: i64, id: MessageId) -> bool {
-        let next_offset = if self.base_offset < 0 {
-            -1
-        } else {
-            self.base_offset + i64::from(self.count)
-        };
+        let next_offset = if self.base_offset < 0 { -1 } else { self.base_offset + i64::from(self.count) };
         self.tp == tp
             && self.lane == id.lane
             && self.first_seq + u64::from(self.count) == id.seq
@@ -45,13 +41,7 @@ impl Runs {
             run.count += 1;
             return;
         }
-        let run = Run {
-            tp,
-            base_offset: offset,
-            lane: id.lane,
-            first_seq: id.seq,
-            count: 1,
-        };
+        let run = Run { tp, base_offset: offset, lane: id.lane, first_seq: id.seq, count: 1 };
         self.done.extend(self.open.insert(tp, run));
     }
 
@@ -68,41 +58,20 @@ mod tests {
     use super::*;
 
     fn id(lane: u32, seq: u64) -> MessageId {
-        MessageId {
-            lane: LaneId {
-                incarnation: 0,
-                lane,
-            },
-            seq,
-        }
+        MessageId { lane: LaneId { incarnation: 0, lane }, seq }
     }
 
     #[test]
     fn consecutive_messages_share_a_run_and_a_hole_in_either_count_ends_it() {
-        let tp = |partition| Tp {
-            topic: 0,
-            partition,
-        };
+        let tp = |partition| Tp { topic: 0, partition };
         let mut runs = Runs::default();
-        for (p, offset, lane, seq) in [
-            (0, 5, 0, 0),
-            (1, 9, 1, 0),
-            (0, 6, 0, 1),
-            (0, 8, 0, 2),
-            (0, 9, 0, 4),
-            (1, 10, 1, 1),
-        ] {
+        for (p, offset, lane, seq) in
+            [(0, 5, 0, 0), (1, 9, 1, 0), (0, 6, 0, 1), (0, 8, 0, 2), (0, 9, 0, 4), (1, 10, 1, 1)]
+        {
             runs.push(tp(p), offset, id(lane, seq));
         }
-        let all: Vec<_> = runs
-            .take()
-            .iter()
-            .map(|r| (r.tp.partition, r.base_offset, r.first_seq, r.count))
-            .collect();
-        assert_eq!(
-            all,
-            [(0, 5, 0, 2), (0, 8, 2, 1), (0, 9, 4, 1), (1, 9, 0, 2)]
-        );
+        let all: Vec<_> = runs.take().iter().map(|r| (r.tp.partition, r.base_offset, r.first_seq, r.count)).collect();
+        assert_eq!(all, [(0, 5, 0, 2), (0, 8, 2, 1), (0, 9, 4, 1), (1, 9, 0, 2)]);
         assert!(runs.take().is_empty());
     }
 }

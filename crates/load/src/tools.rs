@@ -76,18 +76,9 @@ fn reader(config: &ClientConfig) -> Result<BaseConsumer, ToolError> {
 /// # Errors
 /// If the cluster does not answer.
 pub fn list_topics(config: &ClientConfig) -> Result<Vec<(String, usize)>, ToolError> {
-    let where_ = config
-        .get("bootstrap.servers")
-        .unwrap_or_default()
-        .to_owned();
-    let all = reader(config)?
-        .fetch_metadata(None, ASK)
-        .map_err(failed(format!("asking {where_}")))?;
-    let mut rows: Vec<_> = all
-        .topics()
-        .iter()
-        .map(|t| (t.name().to_owned(), t.partitions().len()))
-        .collect();
+    let where_ = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+    let all = reader(config)?.fetch_metadata(None, ASK).map_err(failed(format!("asking {where_}")))?;
+    let mut rows: Vec<_> = all.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect();
     rows.sort();
     Ok(rows)
 }
@@ -97,23 +88,12 @@ pub fn list_topics(config: &ClientConfig) -> Result<Vec<(String, usize)>, ToolEr
 /// # Errors
 /// If the cluster does not answer or has no such topic.
 pub fn describe_topic(config: &ClientConfig, topic: &str) -> Result<Vec<PartitionRow>, ToolError> {
-    let where_ = config
-        .get("bootstrap.servers")
-        .unwrap_or_default()
-        .to_owned();
+    let where_ = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     // All topics, not the one: asking for a topic by name could create it.
-    let all = reader(config)?
-        .fetch_metadata(None, ASK)
-        .map_err(failed(format!("asking {where_}")))?;
-    let found = all
-        .topics()
-        .iter()
-        .find(|t| t.name() == topic)
-        .ok_or_else(|| {
-            ToolError::Missing(format!(
-                "there is no topic {topic}; metricstream topic list shows what there is"
-            ))
-        })?;
+    let all = reader(config)?.fetch_metadata(None, ASK).map_err(failed(format!("asking {where_}")))?;
+    let found = all.topics().iter().find(|t| t.name() == topic).ok_or_else(|| {
+        ToolError::Missing(format!("there is no topic {topic}; metricstream topic list shows what there is"))
+    })?;
     let mut rows: Vec<PartitionRow> = found
         .partitions()
         .iter()
@@ -143,26 +123,15 @@ pub async fn create_topic(
     replication: i16,
     settings: &[(String, String)],
 ) -> Result<(), ToolError> {
-    let mut new = NewTopic::new(
-        topic,
-        partitions,
-        TopicReplication::Fixed(i32::from(replication)),
-    );
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(i32::from(replication)));
     for (key, value) in settings {
         new = new.set(key, value);
     }
-    let options = AdminOptions::new()
-        .operation_timeout(Some(ASK))
-        .request_timeout(Some(ASK));
+    let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
     let what = format!("creating topic {topic}");
-    let results = admin(config)?
-        .create_topics([&new], &options)
-        .await
-        .map_err(failed(what.clone()))?;
+    let results = admin(config)?.create_topics([&new], &options).await.map_err(failed(what.clone()))?;
     match results.into_iter().find_map(Result::err) {
-        Some((name, code)) => Err(ToolError::Missing(format!(
-            "topic {name} was not created: {code}"
-        ))),
+        Some((name, code)) => Err(ToolError::Missing(format!("topic {name} was not created: {code}"))),
         None => Ok(()),
     }
 }
@@ -172,17 +141,11 @@ pub async fn create_topic(
 /// # Errors
 /// If the cluster refuses or does not answer.
 pub async fn delete_topic(config: &ClientConfig, topic: &str) -> Result<(), ToolError> {
-    let options = AdminOptions::new()
-        .operation_timeout(Some(ASK))
-        .request_timeout(Some(ASK));
-    let results = admin(config)?
-        .delete_topics(&[topic], &options)
-        .await
-        .map_err(failed(format!("deleting topic {topic}")))?;
+    let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
+    let results =
+        admin(config)?.delete_topics(&[topic], &options).await.map_err(failed(format!("deleting topic {topic}")))?;
     match results.into_iter().find_map(Result::err) {
-        Some((name, code)) => Err(ToolError::Missing(format!(
-            "topic {name} was not deleted: {code}"
-        ))),
+        Some((name, code)) => Err(ToolError::Missing(format!("topic {name} was not deleted: {code}"))),
         None => Ok(()),
     }
 }
@@ -225,9 +188,7 @@ pub struct LagRow {
 /// # Errors
 /// If the cluster does not answer.
 pub fn list_groups(config: &ClientConfig, group: Option<&str>) -> Result<Vec<GroupRow>, ToolError> {
-    let list = reader(config)?
-        .fetch_group_list(group, ASK)
-        .map_err(failed("asking for groups"))?;
+    let list = reader(config)?.fetch_group_list(group, ASK).map_err(failed("asking for groups"))?;
     let mut rows: Vec<GroupRow> = list
         .groups()
         .iter()
@@ -283,46 +244,28 @@ fn classic_assignment(bytes: &[u8]) -> Vec<String> {
 /// # Errors
 /// If the cluster does not answer or has no such group.
 pub fn describe_group(config: &ClientConfig, group: &str) -> Result<GroupRow, ToolError> {
-    let mut row = list_groups(config, Some(group))?
-        .into_iter()
-        .find(|g| g.group == group && g.state != "Dead")
-        .ok_or_else(|| {
-            ToolError::Missing(format!(
-                "there is no group {group}; metricstream group list shows what there is"
-            ))
-        })?;
+    let mut row =
+        list_groups(config, Some(group))?.into_iter().find(|g| g.group == group && g.state != "Dead").ok_or_else(
+            || ToolError::Missing(format!("there is no group {group}; metricstream group list shows what there is")),
+        )?;
     let mut config = config.clone();
-    config
-        .set("group.id", group)
-        .set("enable.auto.commit", "false");
+    config.set("group.id", group).set("enable.auto.commit", "false");
     let reader = reader(&config)?;
-    let all = reader
-        .fetch_metadata(None, ASK)
-        .map_err(failed("asking for topics"))?;
+    let all = reader.fetch_metadata(None, ASK).map_err(failed("asking for topics"))?;
     let mut wanted = TopicPartitionList::new();
     for topic in all.topics().iter().filter(|t| !t.name().starts_with("__")) {
         for partition in topic.partitions() {
             wanted.add_partition(topic.name(), partition.id());
         }
     }
-    let committed = reader
-        .committed_offsets(wanted, ASK)
-        .map_err(failed("asking for committed offsets"))?;
+    let committed = reader.committed_offsets(wanted, ASK).map_err(failed("asking for committed offsets"))?;
     for entry in committed.elements() {
         let rdkafka::Offset::Offset(offset) = entry.offset() else {
             continue;
         };
         let (topic, partition) = (entry.topic().to_owned(), entry.partition());
-        let (_, end) = reader
-            .fetch_watermarks(&topic, partition, ASK)
-            .map_err(failed("asking for the end"))?;
-        row.lag.push(LagRow {
-            topic,
-            partition,
-            committed: offset,
-            end,
-            lag: (end - offset).max(0),
-        });
+        let (_, end) = reader.fetch_watermarks(&topic, partition, ASK).map_err(failed("asking for the end"))?;
+        row.lag.push(LagRow { topic, partition, committed: offset, end, lag: (end - offset).max(0) });
     }
     Ok(row)
 }
@@ -361,9 +304,8 @@ pub fn produce(
     rate_per_s: Option<f64>,
     stop: &AtomicBool,
 ) -> Result<u64, ToolError> {
-    let producer: BaseProducer<Counting> = config
-        .create_with_context(Counting::default())
-        .map_err(failed("the client's settings"))?;
+    let producer: BaseProducer<Counting> =
+        config.create_with_context(Counting::default()).map_err(failed("the client's settings"))?;
     let begun = Instant::now();
     let mut sent = 0_u64;
     for value in values {
@@ -373,10 +315,7 @@ pub fn produce(
         if let Some(rate) = rate_per_s {
             let due = begun + Duration::from_secs_f64(sent as f64 / rate);
             while Instant::now() < due && !stop.load(Ordering::Relaxed) {
-                producer.poll(
-                    due.saturating_duration_since(Instant::now())
-                        .min(Duration::from_millis(50)),
-                );
+                producer.poll(due.saturating_duration_since(Instant::now()).min(Duration::from_millis(50)));
             }
         }
         let mut record = BaseRecord::<[u8], [u8], ()>::to(topic).payload(&value);
@@ -390,21 +329,10 @@ pub fn produce(
         producer.poll(Duration::ZERO);
         sent += 1;
     }
-    producer
-        .flush(Duration::from_secs(60))
-        .map_err(failed("waiting for acknowledgements"))?;
-    let (acked, lost, first) = producer
-        .context()
-        .tally
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    producer.flush(Duration::from_secs(60)).map_err(failed("waiting for acknowledgements"))?;
+    let (acked, lost, first) = producer.context().tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match first {
-        Some(first) => Err(ToolError::NotAcknowledged {
-            failed: lost,
-            sent,
-            first,
-        }),
+        Some(first) => Err(ToolError::NotAcknowledged { failed: lost, sent, first }),
         None => Ok(acked),
     }
 }
@@ -447,9 +375,7 @@ impl ConsumerContext for Watching {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
         match rebalance {
-            Rebalance::Assign(list) => owned
-                .1
-                .extend(list.elements().iter().map(|e| e.partition())),
+            Rebalance::Assign(list) => owned.1.extend(list.elements().iter().map(|e| e.partition())),
             Rebalance::Revoke(list) => {
                 for element in list.elements() {
                     owned.1.remove(&element.partition());
@@ -472,38 +398,20 @@ pub fn consume(
     stop: &AtomicBool,
     tell: &mut dyn FnMut(Seen),
 ) -> Result<u64, ToolError> {
-    let watching = Watching {
-        owned: Mutex::new((BTreeSet::new(), BTreeSet::new())),
-    };
-    let consumer: BaseConsumer<Watching> = config
-        .create_with_context(watching)
-        .map_err(failed("the client's settings"))?;
-    consumer
-        .subscribe(&[topic])
-        .map_err(failed(format!("subscribing to {topic}")))?;
+    let watching = Watching { owned: Mutex::new((BTreeSet::new(), BTreeSet::new())) };
+    let consumer: BaseConsumer<Watching> =
+        config.create_with_context(watching).map_err(failed("the client's settings"))?;
+    consumer.subscribe(&[topic]).map_err(failed(format!("subscribing to {topic}")))?;
     let mut read = 0_u64;
     let mut last = None::<Instant>;
     let mut settling = false;
     while !stop.load(Ordering::Relaxed) && count.is_none_or(|n| read < n) {
         let polled = consumer.poll(Duration::from_millis(100));
-        let (before, after) = consumer
-            .context()
-            .owned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let (before, after) = consumer.context().owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if before != after && !after.is_empty() {
             let list = |set: &BTreeSet<i32>| set.iter().copied().collect();
-            tell(Seen::Rebalanced {
-                before: list(&before),
-                after: list(&after),
-            });
-            consumer
-                .context()
-                .owned
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .0 = after;
+            tell(Seen::Rebalanced { before: list(&before), after: list(&after) });
+            consumer.context().owned.lock().unwrap_or_else(PoisonError::into_inner).0 = after;
             settling = true;
         }
         match polled {
@@ -511,24 +419,14 @@ pub fn consume(
             Some(Err(error)) => tell(Seen::Trouble(error.to_string())),
             Some(Ok(message)) => {
                 if settling && let Some(last) = last {
-                    tell(Seen::Resumed {
-                        paused: last.elapsed(),
-                    });
+                    tell(Seen::Resumed { paused: last.elapsed() });
                 }
                 settling = false;
                 last = Some(Instant::now());
                 read += 1;
                 let mut value = String::new();
-                let _ = write!(
-                    value,
-                    "{}",
-                    String::from_utf8_lossy(message.payload().unwrap_or_default())
-                );
-                tell(Seen::Message {
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    value,
-                });
+                let _ = write!(value, "{}", String::from_utf8_lossy(message.payload().unwrap_or_default()));
+                tell(Seen::Message { partition: message.partition(), offset: message.offset(), value });
             }
         }
     }

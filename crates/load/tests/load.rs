@@ -40,16 +40,11 @@ impl Told {
             LoadEvent::Sends(sends) => self.sends.extend(sends),
             LoadEvent::Deliveries(deliveries) => self.deliveries.extend(deliveries),
             LoadEvent::Client(sample) => self.clients.push(sample),
-            LoadEvent::Assignment {
-                member,
-                generation,
-                owned,
-                ..
-            } => self.assignments.push((member, generation, owned)),
-            LoadEvent::Trouble { error, .. } => self.troubles.push(error),
-            LoadEvent::MemberEnded { member, why, .. } => {
-                self.ended.push(format!("{member}: {why}"))
+            LoadEvent::Assignment { member, generation, owned, .. } => {
+                self.assignments.push((member, generation, owned))
             }
+            LoadEvent::Trouble { error, .. } => self.troubles.push(error),
+            LoadEvent::MemberEnded { member, why, .. } => self.ended.push(format!("{member}: {why}")),
             LoadEvent::SendingEnded => self.sending_ended = true,
         }
     }
@@ -57,10 +52,7 @@ impl Told {
     fn sent(&self) -> u64 {
         let mut up_to = BTreeMap::new();
         for record in &self.records {
-            if let Record::Sent {
-                lane, up_to_seq, ..
-            } = record
-            {
+            if let Record::Sent { lane, up_to_seq, .. } = record {
                 let highest = up_to.entry(*lane).or_insert(0);
                 assert!(*up_to_seq > *highest, "{lane:?}: told twice");
                 *highest = *up_to_seq;
@@ -85,21 +77,13 @@ impl Told {
 
     fn logged(&self) -> u64 {
         let of = |record: &Record| {
-            if let Record::Logged { count, .. } = record {
-                u64::from(*count)
-            } else {
-                0
-            }
+            if let Record::Logged { count, .. } = record { u64::from(*count) } else { 0 }
         };
         self.records.iter().map(of).sum()
     }
 
     fn owned_by(&self, member: &str) -> Option<&Vec<Tp>> {
-        self.assignments
-            .iter()
-            .rev()
-            .find(|(name, ..)| name == member)
-            .map(|(.., owned)| owned)
+        self.assignments.iter().rev().find(|(name, ..)| name == member).map(|(.., owned)| owned)
     }
 
     /// What the records of commits say that is done, per partition.
@@ -124,15 +108,9 @@ fn scenario(text: &str) -> Arc<Scenario> {
     let text = format!(
         "name = 'x'\n[topology]\nbrokers = 1\n[[topology.topics]]\nname = 'metrics'\npartitions = 3\n\
          replication_factor = 1\nmin_insync_replicas = 1\n[workload]\n{}{text}",
-        if text.contains("[[workload.groups]]") {
-            ""
-        } else {
-            "groups = []\n"
-        }
+        if text.contains("[[workload.groups]]") { "" } else { "groups = []\n" }
     );
-    Arc::new(
-        metricstream_scenario::parse(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}")),
-    )
+    Arc::new(metricstream_scenario::parse(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}")))
 }
 
 fn plan(scenario: &Arc<Scenario>, bootstrap: &str) -> LoadPlan {
@@ -160,14 +138,8 @@ impl Story {
     fn start_on(mock: Mock, text: &str) -> Self {
         let scenario = scenario(text);
         let (tx, rx) = channel(64);
-        let load =
-            Load::start(plan(&scenario, &mock.bootstrap_servers()), tx).expect("the load starts");
-        Self {
-            load,
-            told: Told::default(),
-            rx,
-            mock,
-        }
+        let load = Load::start(plan(&scenario, &mock.bootstrap_servers()), tx).expect("the load starts");
+        Self { load, told: Told::default(), rx, mock }
     }
 
     /// Takes events until `done`.
@@ -177,10 +149,7 @@ impl Story {
             let left = deadline.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, self.rx.recv()).await {
                 Ok(Some(event)) => self.told.take(event),
-                _ => panic!(
-                    "{what}: not within {DEADLINE:?}; {:?} {:?}",
-                    self.told.troubles, self.told.assignments
-                ),
+                _ => panic!("{what}: not within {DEADLINE:?}; {:?} {:?}", self.told.troubles, self.told.assignments),
             }
         }
     }
@@ -203,15 +172,12 @@ impl Story {
 
     async fn drain(&mut self, within: Duration) -> u64 {
         let load = self.load.clone();
-        self.during(async move { load.drain(Instant::now() + within).await })
-            .await
+        self.during(async move { load.drain(Instant::now() + within).await }).await
     }
 
     async fn audit(&mut self) {
         let load = self.load.clone();
-        let audited = self
-            .during(async move { load.audit(Instant::now() + DEADLINE).await })
-            .await;
+        let audited = self.during(async move { load.audit(Instant::now() + DEADLINE).await }).await;
         audited.expect("the audit ends");
     }
 
@@ -228,55 +194,15 @@ async fn every_send_has_an_outcome_and_the_audit_reads_them_all() {
     let mut story = Story::start(STEADY);
     story.until("sending ends", |told| told.sending_ended).await;
     assert_eq!(story.drain(DEADLINE).await, 0);
-    assert_eq!(
-        (story.told.sent(), story.told.outcomes()),
-        (3000, (3000, 0, 0))
-    );
+    assert_eq!((story.told.sent(), story.told.outcomes()), (3000, (3000, 0, 0)));
     assert_eq!(story.told.sends.len(), 3000);
     let progress = story.load.progress();
-    assert_eq!(
-        (progress.sent(), progress.acked(), progress.in_flight()),
-        (3000, 3000, 0)
-    );
-    assert!(
-        story
-            .told
-            .sends
-            .iter()
-            .all(|s| s.intended_us <= s.sent_us && s.sent_us <= s.done_us)
-    );
-    let lanes = story
-        .told
-        .records
-        .iter()
-        .filter(|r| {
-            matches!(
-                r,
-                Record::Lane {
-                    partition: Some(_),
-                    ..
-                }
-            )
-        })
-        .count();
+    assert_eq!((progress.sent(), progress.acked(), progress.in_flight()), (3000, 3000, 0));
+    assert!(story.told.sends.iter().all(|s| s.intended_us <= s.sent_us && s.sent_us <= s.done_us));
+    let lanes = story.told.records.iter().filter(|r| matches!(r, Record::Lane { partition: Some(_), .. })).count();
     assert_eq!(lanes, 3);
-    assert!(
-        matches!(
-            story.told.records[0],
-            Record::Lane {
-                idempotent: true,
-                ..
-            }
-        ),
-        "lanes come first"
-    );
-    assert!(
-        story
-            .told
-            .clients
-            .iter()
-            .any(|sample| sample.leaders.len() == 3 && sample.queue_limit > 0)
-    );
+    assert!(matches!(story.told.records[0], Record::Lane { idempotent: true, .. }), "lanes come first");
+    assert!(story.told.clients.iter().any(|sample| sample.leaders.len() == 3 && sample.queue_limit > 0));
 
     story.audit().await;
     assert_eq!(story.told.logged(), 3000);
@@ -285,68 +211,28 @@ async fn every_send_has_an_outcome_and_the_audit_reads_them_all() {
         _ => None,
     });
     assert_eq!(bounds.collect::<Vec<_>>(), [(0, 1000); 3]);
-    assert!(matches!(
-        story.told.records.last(),
-        Some(Record::AuditDone { .. })
-    ));
-    let acked: BTreeSet<_> = story
-        .told
-        .records
-        .iter()
-        .filter_map(acknowledged)
-        .flatten()
-        .collect();
-    let logged: BTreeSet<_> = story
-        .told
-        .records
-        .iter()
-        .filter_map(found_in_log)
-        .flatten()
-        .collect();
+    assert!(matches!(story.told.records.last(), Some(Record::AuditDone { .. })));
+    let acked: BTreeSet<_> = story.told.records.iter().filter_map(acknowledged).flatten().collect();
+    let logged: BTreeSet<_> = story.told.records.iter().filter_map(found_in_log).flatten().collect();
     assert_eq!(acked, logged, "acknowledged offsets are those of the log");
     let records = story.told.records.len();
-    assert!(
-        records < 3000,
-        "outcomes are merged: {records} records for 3000 messages"
-    );
+    assert!(records < 3000, "outcomes are merged: {records} records for 3000 messages");
 }
 
 type Found = (Tp, i64, u32, u64);
 
 fn acknowledged(record: &Record) -> Option<Vec<Found>> {
-    let Record::Outcome {
-        lane,
-        first_seq,
-        count,
-        outcome: Outcome::Ok { tp, base_offset },
-        ..
-    } = record
-    else {
+    let Record::Outcome { lane, first_seq, count, outcome: Outcome::Ok { tp, base_offset }, .. } = record else {
         return None;
     };
-    Some(
-        (0..u64::from(*count))
-            .map(|n| (*tp, base_offset + n as i64, lane.lane, first_seq + n))
-            .collect(),
-    )
+    Some((0..u64::from(*count)).map(|n| (*tp, base_offset + n as i64, lane.lane, first_seq + n)).collect())
 }
 
 fn found_in_log(record: &Record) -> Option<Vec<Found>> {
-    let Record::Logged {
-        tp,
-        base_offset,
-        lane,
-        first_seq,
-        count,
-    } = record
-    else {
+    let Record::Logged { tp, base_offset, lane, first_seq, count } = record else {
         return None;
     };
-    Some(
-        (0..u64::from(*count))
-            .map(|n| (*tp, base_offset + n as i64, lane.lane, first_seq + n))
-            .collect(),
-    )
+    Some((0..u64::from(*count)).map(|n| (*tp, base_offset + n as i64, lane.lane, first_seq + n)).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -355,61 +241,28 @@ async fn a_cluster_that_stalls_for_two_seconds_hides_nothing() {
     let text = format!("{STEADY}config = {{ \"queue.buffering.max.messages\" = 200 }}\n")
         .replace("duration_s = 3", "duration_s = 6");
     let mut story = Story::start(&text);
-    story
-        .until("it goes well", |told| told.sends.len() > 1500)
-        .await;
+    story.until("it goes well", |told| told.sends.len() > 1500).await;
     story.mock.broker_down(-1).expect("down");
     let down = Instant::now();
     let mut owed = 0;
     while down.elapsed() < Duration::from_secs(2) {
-        if let Ok(Some(event)) =
-            tokio::time::timeout(Duration::from_millis(20), story.rx.recv()).await
-        {
+        if let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(20), story.rx.recv()).await {
             story.told.take(event);
         }
         owed = owed.max(story.load.progress().owed());
     }
     story.mock.broker_up(-1).expect("up");
-    assert!(
-        owed > 1000,
-        "what the client does not take stays due: {owed}"
-    );
+    assert!(owed > 1000, "what the client does not take stays due: {owed}");
     story.until("sending ends", |told| told.sending_ended).await;
     assert_eq!(story.drain(DEADLINE).await, 0);
-    assert_eq!(
-        story.told.sent(),
-        6000,
-        "rate × duration, whatever happened"
-    );
+    assert_eq!(story.told.sent(), 6000, "rate × duration, whatever happened");
     assert_eq!(story.told.sends.len(), 6000);
     let intended: BTreeSet<i64> = story.told.sends.iter().map(|s| s.intended_us).collect();
-    assert_eq!(
-        intended,
-        (0..6000).map(|n| n * 1000).collect(),
-        "every intended time is as if nothing had happened"
-    );
-    let response = story
-        .told
-        .sends
-        .iter()
-        .map(|s| s.done_us - s.intended_us)
-        .max()
-        .expect("sends");
-    let delay = story
-        .told
-        .sends
-        .iter()
-        .map(|s| s.sent_us - s.intended_us)
-        .max()
-        .expect("sends");
-    assert!(
-        response >= 2_000_000,
-        "the longest response is {response} µs"
-    );
-    assert!(
-        delay >= 1_000_000,
-        "those that the client did not take were delayed: {delay} µs"
-    );
+    assert_eq!(intended, (0..6000).map(|n| n * 1000).collect(), "every intended time is as if nothing had happened");
+    let response = story.told.sends.iter().map(|s| s.done_us - s.intended_us).max().expect("sends");
+    let delay = story.told.sends.iter().map(|s| s.sent_us - s.intended_us).max().expect("sends");
+    assert!(response >= 2_000_000, "the longest response is {response} µs");
+    assert!(delay >= 1_000_000, "those that the client did not take were delayed: {delay} µs");
     assert!(!story.told.troubles.is_empty(), "the client notices");
 }
 
@@ -418,30 +271,16 @@ async fn what_was_sent_and_not_answered_is_unknown_and_what_never_left_is_failed
     let text = STEADY.replace("duration_s = 3", "duration_s = 1");
     let mut story = Story::start(&text);
     // Answers take longer than anybody waits, so the first batches are on the wire; the others queue behind them.
-    story
-        .until("it goes well", |told| told.sends.len() > 100)
-        .await;
-    story
-        .mock
-        .broker_round_trip_time(-1, Duration::from_secs(30))
-        .expect("slow");
+    story.until("it goes well", |told| told.sends.len() > 100).await;
+    story.mock.broker_round_trip_time(-1, Duration::from_secs(30)).expect("slow");
     story.until("sending ends", |told| told.sending_ended).await;
     let open = story.drain(Duration::from_millis(200)).await;
     let (acked, failed, unknown) = story.told.outcomes();
     assert!(open > 0);
-    assert_eq!(
-        (story.told.sent(), acked + failed + unknown),
-        (1000, 1000),
-        "{acked} {failed} {unknown}"
-    );
+    assert_eq!((story.told.sent(), acked + failed + unknown), (1000, 1000), "{acked} {failed} {unknown}");
     assert_eq!(failed + unknown, open);
     assert!(unknown > 0, "some were on the wire");
-    let given_up = story
-        .told
-        .sends
-        .iter()
-        .filter(|s| s.end == SendEnd::Open)
-        .count() as u64;
+    let given_up = story.told.sends.iter().filter(|s| s.end == SendEnd::Open).count() as u64;
     assert_eq!(given_up, open, "for timing they are open");
 }
 
@@ -458,19 +297,12 @@ async fn without_a_cluster_nothing_was_ever_sent_so_everything_failed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_acknowledgements_nothing_is_known() {
-    let text =
-        format!("{STEADY}config = {{ acks = 0 }}\n").replace("duration_s = 3", "duration_s = 1");
+    let text = format!("{STEADY}config = {{ acks = 0 }}\n").replace("duration_s = 3", "duration_s = 1");
     let mut story = Story::start(&text);
     story.until("sending ends", |told| told.sending_ended).await;
     story.drain(DEADLINE).await;
     assert_eq!(story.told.outcomes(), (0, 0, 1000));
-    assert!(matches!(
-        story.told.records[0],
-        Record::Lane {
-            idempotent: false,
-            ..
-        }
-    ));
+    assert!(matches!(story.told.records[0], Record::Lane { idempotent: false, .. }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -481,25 +313,10 @@ async fn keyed_lanes_keep_their_partition_and_are_acknowledged_where_they_went()
     assert_eq!(story.drain(DEADLINE).await, 0);
     story.audit().await;
     assert_eq!((story.told.outcomes().0, story.told.logged()), (1000, 1000));
-    let acked: BTreeSet<_> = story
-        .told
-        .records
-        .iter()
-        .filter_map(acknowledged)
-        .flatten()
-        .collect();
-    let logged: BTreeSet<_> = story
-        .told
-        .records
-        .iter()
-        .filter_map(found_in_log)
-        .flatten()
-        .collect();
+    let acked: BTreeSet<_> = story.told.records.iter().filter_map(acknowledged).flatten().collect();
+    let logged: BTreeSet<_> = story.told.records.iter().filter_map(found_in_log).flatten().collect();
     assert_eq!(acked, logged);
-    let places: BTreeSet<(u32, i32)> = logged
-        .iter()
-        .map(|(tp, _, lane, _)| (*lane, tp.partition))
-        .collect();
+    let places: BTreeSet<(u32, i32)> = logged.iter().map(|(tp, _, lane, _)| (*lane, tp.partition)).collect();
     assert_eq!(places.len(), 16, "one partition a key");
 }
 
@@ -511,28 +328,13 @@ async fn strangers_in_the_log_are_told_apart() {
         .set("bootstrap.servers", story.mock.bootstrap_servers())
         .create()
         .expect("a client");
-    stranger
-        .send(
-            BaseRecord::<(), str>::to("metrics")
-                .partition(0)
-                .payload("not ours"),
-        )
-        .expect("taken");
+    stranger.send(BaseRecord::<(), str>::to("metrics").partition(0).payload("not ours")).expect("taken");
     stranger.flush(DEADLINE).expect("sent");
     story.until("sending ends", |told| told.sending_ended).await;
     assert_eq!(story.drain(DEADLINE).await, 0);
     story.audit().await;
-    let alien = |r: &&Record| {
-        matches!(
-            r,
-            Record::Alien {
-                group: None,
-                tp: Tp { partition: 0, .. },
-                why: Alien::BadCrc,
-                ..
-            }
-        )
-    };
+    let alien =
+        |r: &&Record| matches!(r, Record::Alien { group: None, tp: Tp { partition: 0, .. }, why: Alien::BadCrc, .. });
     assert_eq!(story.told.records.iter().filter(alien).count(), 1);
     assert_eq!(story.told.logged(), 1000);
 }
@@ -545,9 +347,7 @@ async fn an_audit_that_cannot_read_says_what_it_waited_for() {
     story.mock.broker_down(-1).expect("down");
     let load = story.load.clone();
     let from = Instant::now();
-    let failed = story
-        .during(async move { load.audit(Instant::now() + Duration::from_secs(1)).await })
-        .await;
+    let failed = story.during(async move { load.audit(Instant::now() + Duration::from_secs(1)).await }).await;
     let why = failed.expect_err("nothing answers");
     assert!(why.contains("waited") && why.contains("metrics-0"), "{why}");
     assert!(from.elapsed() < Duration::from_secs(20));
@@ -559,34 +359,17 @@ async fn what_cannot_be_is_refused_before_anything_starts() {
         let mut scenario = (*scenario(STEADY)).clone();
         change(&mut scenario);
         let (tx, mut rx) = channel(4);
-        let error = Load::start(plan(&Arc::new(scenario), "127.0.0.1:1"), tx)
-            .err()
-            .expect("must be refused");
+        let error = Load::start(plan(&Arc::new(scenario), "127.0.0.1:1"), tx).err().expect("must be refused");
         assert!(rx.try_recv().is_err(), "nothing was told");
         error
     };
     let config = |key: &'static str, value: &'static str| {
-        move |s: &mut Scenario| {
-            drop(
-                s.workload.producers[0]
-                    .config
-                    .insert(key.into(), value.into()),
-            )
-        }
+        move |s: &mut Scenario| drop(s.workload.producers[0].config.insert(key.into(), value.into()))
     };
     let unknown = wrong(&config("no.such.thing", "1")).to_string();
-    assert!(
-        unknown.contains("producer p") && unknown.contains("no.such.thing"),
-        "{unknown}"
-    );
-    assert!(matches!(
-        wrong(&|s| s.workload.producers[0].topic = "other".into()),
-        LoadError::Topic { .. }
-    ));
-    assert!(matches!(
-        wrong(&|s| s.workload.producers[0].message_size_bytes = 1),
-        LoadError::Schedule(_)
-    ));
+    assert!(unknown.contains("producer p") && unknown.contains("no.such.thing"), "{unknown}");
+    assert!(matches!(wrong(&|s| s.workload.producers[0].topic = "other".into()), LoadError::Topic { .. }));
+    assert!(matches!(wrong(&|s| s.workload.producers[0].message_size_bytes = 1), LoadError::Schedule(_)));
 }
 
 const WITH_GROUP: &str = "[[workload.groups]]\nname = 'g'\ntopics = ['metrics']\nprotocol = 'classic'\n\
@@ -594,58 +377,26 @@ const WITH_GROUP: &str = "[[workload.groups]]\nname = 'g'\ntopics = ['metrics']\
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_read_share_leave_and_commit_what_was_recorded() {
-    let text = format!(
-        "{}{WITH_GROUP}",
-        STEADY.replace("duration_s = 3", "duration_s = 6")
-    );
+    let text = format!("{}{WITH_GROUP}", STEADY.replace("duration_s = 3", "duration_s = 6"));
     let mut story = Story::start(&text);
-    story
-        .until("A owns all", |told| {
-            told.owned_by("A").is_some_and(|owned| owned.len() == 3)
-        })
-        .await;
-    story
-        .until("A reads", |told| told.deliveries.len() > 100)
-        .await;
+    story.until("A owns all", |told| told.owned_by("A").is_some_and(|owned| owned.len() == 3)).await;
+    story.until("A reads", |told| told.deliveries.len() > 100).await;
     let load = story.load.clone();
-    story
-        .during(async { load.member_join("g", "B").await })
-        .await
-        .expect("B starts");
-    let again = story
-        .during(async { load.member_join("g", "B").await })
-        .await;
+    story.during(async { load.member_join("g", "B").await }).await.expect("B starts");
+    let again = story.during(async { load.member_join("g", "B").await }).await;
     assert!(matches!(again, Err(LoadError::NoMember { what, .. }) if what.contains("already")));
     let shares = |told: &Told| {
-        let (a, b) = (
-            told.owned_by("A").map_or(0, Vec::len),
-            told.owned_by("B").map_or(0, Vec::len),
-        );
+        let (a, b) = (told.owned_by("A").map_or(0, Vec::len), told.owned_by("B").map_or(0, Vec::len));
         a + b == 3 && a > 0 && b > 0
     };
     story.until("they share", shares).await;
-    story
-        .until("B reads", |told| {
-            told.deliveries
-                .iter()
-                .any(|d| d.member == FIRST_MEMBER_INCARNATION + 1)
-        })
-        .await;
-    story
-        .during(async { load.member_leave("g", "B").await })
-        .await
-        .expect("B leaves");
+    story.until("B reads", |told| told.deliveries.iter().any(|d| d.member == FIRST_MEMBER_INCARNATION + 1)).await;
+    story.during(async { load.member_leave("g", "B").await }).await.expect("B leaves");
     assert_eq!(story.told.owned_by("B"), Some(&Vec::new()));
-    story
-        .until("A has all again", |told| {
-            told.owned_by("A").is_some_and(|owned| owned.len() == 3)
-        })
-        .await;
+    story.until("A has all again", |told| told.owned_by("A").is_some_and(|owned| owned.len() == 3)).await;
     story.until("sending ends", |told| told.sending_ended).await;
     assert_eq!(story.drain(DEADLINE).await, 0);
-    let behind = story
-        .during(async { load.wait_caught_up(Instant::now() + DEADLINE).await })
-        .await;
+    let behind = story.during(async { load.wait_caught_up(Instant::now() + DEADLINE).await }).await;
     assert_eq!(behind, Vec::<String>::new());
     story.during(async { load.end_members().await }).await;
     story.audit().await;
@@ -656,133 +407,58 @@ async fn members_read_share_leave_and_commit_what_was_recorded() {
     let commits: BTreeMap<Tp, i64> = told
         .records
         .iter()
-        .filter_map(|r| {
-            if let Record::FinalCommit { tp, offset, .. } = r {
-                Some((*tp, *offset))
-            } else {
-                None
-            }
-        })
+        .filter_map(|r| if let Record::FinalCommit { tp, offset, .. } = r { Some((*tp, *offset)) } else { None })
         .collect();
-    assert_eq!(
-        commits.values().copied().collect::<Vec<_>>(),
-        [2000; 3],
-        "{:?} {:?}",
-        told.troubles,
-        told.committed()
-    );
+    assert_eq!(commits.values().copied().collect::<Vec<_>>(), [2000; 3], "{:?} {:?}", told.troubles, told.committed());
     let members: BTreeSet<u32> = told.deliveries.iter().map(|d| d.member).collect();
     assert_eq!(load.member_names().len(), 2);
-    assert_eq!(
-        members,
-        load.member_names()
-            .into_iter()
-            .map(|(incarnation, _)| incarnation)
-            .collect()
-    );
-    assert!(
-        told.assignments
-            .iter()
-            .any(|(_, generation, _)| *generation > 0),
-        "{:?}",
-        told.assignments
-    );
+    assert_eq!(members, load.member_names().into_iter().map(|(incarnation, _)| incarnation).collect());
+    assert!(told.assignments.iter().any(|(_, generation, _)| *generation > 0), "{:?}", told.assignments);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_killed_committed_nothing_that_is_not_recorded() {
-    let text = format!(
-        "{}{WITH_GROUP}",
-        STEADY.replace("duration_s = 3", "duration_s = 5")
-    );
+    let text = format!("{}{WITH_GROUP}", STEADY.replace("duration_s = 3", "duration_s = 5"));
     let mut story = Story::start(&text);
-    story
-        .until("A commits", |told| {
-            told.committed().len() == 3 && told.deliveries.len() > 1000
-        })
-        .await;
+    story.until("A commits", |told| told.committed().len() == 3 && told.deliveries.len() > 1000).await;
     let load = story.load.clone();
-    story
-        .during(async { load.member_crash("g", "A").await })
-        .await
-        .expect("A is killed");
+    story.during(async { load.member_crash("g", "A").await }).await.expect("A is killed");
     let lost = |r: &Record| matches!(r, Record::Revoked { lost: true, partitions, .. } if partitions.len() == 3);
-    assert!(
-        story.told.records.iter().any(lost),
-        "its partitions are lost"
-    );
+    assert!(story.told.records.iter().any(lost), "its partitions are lost");
     assert_eq!(story.told.ended, Vec::<String>::new(), "it was asked for");
     assert_eq!(story.load.progress().members(0), 0);
-    let gone = story
-        .during(async { load.member_crash("g", "A").await })
-        .await;
+    let gone = story.during(async { load.member_crash("g", "A").await }).await;
     assert!(matches!(gone, Err(LoadError::NoMember { .. })));
     story.until("sending ends", |told| told.sending_ended).await;
     story.drain(DEADLINE).await;
     let from = Instant::now();
-    let behind = story
-        .during(async { load.wait_caught_up(Instant::now() + DEADLINE).await })
-        .await;
-    assert!(
-        behind.len() == 1 && behind[0].contains("has no member"),
-        "{behind:?}"
-    );
-    assert!(
-        from.elapsed() < DEADLINE / 2,
-        "nobody waits for a group without members"
-    );
+    let behind = story.during(async { load.wait_caught_up(Instant::now() + DEADLINE).await }).await;
+    assert!(behind.len() == 1 && behind[0].contains("has no member"), "{behind:?}");
+    assert!(from.elapsed() < DEADLINE / 2, "nobody waits for a group without members");
     story.audit().await;
-    let up_to = |told: &Told, tp: Tp| {
-        told.deliveries
-            .iter()
-            .filter(|d| d.tp == tp)
-            .map(|d| d.offset + 1)
-            .max()
-    };
+    let up_to = |told: &Told, tp: Tp| told.deliveries.iter().filter(|d| d.tp == tp).map(|d| d.offset + 1).max();
     for record in &story.told.records {
         if let Record::FinalCommit { tp, offset, .. } = record {
-            assert!(
-                *offset > 0 && Some(*offset) <= up_to(&story.told, *tp),
-                "{tp:?}: {offset} committed"
-            );
+            assert!(*offset > 0 && Some(*offset) <= up_to(&story.told, *tp), "{tp:?}: {offset} committed");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_stalls_reads_nothing_meanwhile_and_goes_on_after() {
-    let text = format!(
-        "{}{WITH_GROUP}",
-        STEADY.replace("duration_s = 3", "duration_s = 5")
-    );
+    let text = format!("{}{WITH_GROUP}", STEADY.replace("duration_s = 3", "duration_s = 5"));
     let mut story = Story::start(&text);
-    story
-        .until("A reads", |told| told.deliveries.len() > 500)
-        .await;
+    story.until("A reads", |told| told.deliveries.len() > 500).await;
     let load = story.load.clone();
     load.member_stall("g", "A", 1_500_000).expect("A stalls");
     story.until("sending ends", |told| told.sending_ended).await;
     story.drain(DEADLINE).await;
-    let behind = story
-        .during(async { load.wait_caught_up(Instant::now() + DEADLINE).await })
-        .await;
+    let behind = story.during(async { load.wait_caught_up(Instant::now() + DEADLINE).await }).await;
     assert_eq!(behind, Vec::<String>::new());
-    let mut at: Vec<i64> = story
-        .told
-        .deliveries
-        .iter()
-        .map(|d| d.delivered_us)
-        .collect();
+    let mut at: Vec<i64> = story.told.deliveries.iter().map(|d| d.delivered_us).collect();
     at.sort_unstable();
-    let longest = at
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .max()
-        .expect("deliveries");
-    assert!(
-        (1_450_000..4_000_000).contains(&longest),
-        "the longest pause is {longest} µs"
-    );
+    let longest = at.windows(2).map(|pair| pair[1] - pair[0]).max().expect("deliveries");
+    assert!((1_450_000..4_000_000).contains(&longest), "the longest pause is {longest} µs");
     story.finish().await;
     assert_eq!(story.load.progress().members(0), 0);
 }
@@ -792,35 +468,14 @@ async fn a_member_that_cannot_start_says_why() {
     let mock = mock();
     let text = format!("{STEADY}{WITH_GROUP}");
     let mut with_wrong = (*scenario(&text)).clone();
-    with_wrong.workload.groups[0]
-        .config
-        .insert("no.such.thing".into(), "1".into());
+    with_wrong.workload.groups[0].config.insert("no.such.thing".into(), "1".into());
     let (tx, rx) = channel(64);
-    let load = Load::start(plan(&Arc::new(with_wrong), &mock.bootstrap_servers()), tx)
-        .expect("the process starts");
-    let mut story = Story {
-        load,
-        told: Told::default(),
-        rx,
-        mock,
-    };
+    let load = Load::start(plan(&Arc::new(with_wrong), &mock.bootstrap_servers()), tx).expect("the process starts");
+    let mut story = Story { load, told: Told::default(), rx, mock };
     story.until("A ends", |told| !told.ended.is_empty()).await;
-    assert!(
-        story.told.ended[0].contains("no.such.thing"),
-        "{:?}",
-        story.told.ended
-    );
+    assert!(story.told.ended[0].contains("no.such.thing"), "{:?}", story.told.ended);
     let (tx, _rx) = channel(64);
-    let nowhere = LoadPlan {
-        member_program: "/no/such/program".into(),
-        ..plan(&scenario(&text), "127.0.0.1:1")
-    };
-    let error = Load::start(nowhere, tx)
-        .err()
-        .expect("no program")
-        .to_string();
-    assert!(
-        error.contains("g/A") && error.contains("/no/such/program"),
-        "{error}"
-    );
+    let nowhere = LoadPlan { member_program: "/no/such/program".into(), ..plan(&scenario(&text), "127.0.0.1:1") };
+    let error = Load::start(nowhere, tx).err().expect("no program").to_string();
+    assert!(error.contains("g/A") && error.contains("/no/such/program"), "{error}");
 }

@@ -446,12 +446,10 @@ mod tests {
     fn every_example_parses() {
         fn walk(command: &clap::Command, found: &mut Vec<String>) {
             if let Some(help) = command.get_after_help() {
-                found.extend(
-                    help.to_string().lines().filter(|l| l.contains("metricstream ")).map(|l| {
-                        let from = l.find("metricstream ").unwrap_or(0);
-                        l[from..].split(" > ").next().unwrap_or_default().to_owned()
-                    }),
-                );
+                found.extend(help.to_string().lines().filter(|l| l.contains("metricstream ")).map(|l| {
+                    let from = l.find("metricstream ").unwrap_or(0);
+                    l[from..].split(" > ").next().unwrap_or_default().to_owned()
+                }));
             }
             command.get_subcommands().for_each(|s| walk(s, found));
         }

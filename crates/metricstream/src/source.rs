@@ -21,10 +21,7 @@ pub(crate) fn text(name: &str) -> Result<String, Failure> {
         return file(path);
     }
     let names: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
-    Err(Failure::usage(format!(
-        "there is no scenario {name}: built in are {}; or name a TOML file",
-        names.join(", ")
-    )))
+    Err(Failure::usage(format!("there is no scenario {name}: built in are {}; or name a TOML file", names.join(", "))))
 }
 
 /// The text of a scenario file.

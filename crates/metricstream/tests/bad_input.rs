@@ -108,7 +108,11 @@ fn a_remote_that_does_not_answer_is_named_with_what_to_do() {
     let properties = dir.path().join("client.properties");
     std::fs::write(&properties, "security.protocol=SASL_PLAINTEXT\nthis is no property\n").unwrap();
     let file = properties.to_str().unwrap();
-    refused(say(&["topic", "list", "--bootstrap", "127.0.0.1:1", "--client-config", file]), 2, &["client.properties:2"]);
+    refused(
+        say(&["topic", "list", "--bootstrap", "127.0.0.1:1", "--client-config", file]),
+        2,
+        &["client.properties:2"],
+    );
     refused(say(&["topic", "list", "--bootstrap", "127.0.0.1:1", "--client-config", "/no/file"]), 2, &["/no/file"]);
     refused(say(&["topic", "list", "--name", "nobody"]), 3, &["cluster up"]);
 }

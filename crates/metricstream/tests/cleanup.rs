@@ -27,9 +27,7 @@ fn under_load(out: &std::path::Path) -> (Running, Vec<u32>) {
 }
 
 fn nothing_is_left(pids: &[u32], out: &std::path::Path) {
-    wait_for("every process to be gone", Duration::from_secs(20), || {
-        pids.iter().all(|p| !alive(*p)).then_some(())
-    });
+    wait_for("every process to be gone", Duration::from_secs(20), || pids.iter().all(|p| !alive(*p)).then_some(()));
     let mark = out.to_str().unwrap();
     wait_for("no process to name the run", Duration::from_secs(10), || processes_with(mark).is_empty().then_some(()));
 }
@@ -111,7 +109,8 @@ fn a_cluster_in_the_foreground_ends_with_its_terminal() {
     let port_text = port.to_string();
     let running = Running::start(&mut metricstream(&["cluster", "up", "--name", &name, "--port", &port_text]));
     wait_for("the cluster to answer", Duration::from_secs(90), || {
-        let status = common::finish(&mut metricstream(&["cluster", "status", "--name", &name]), Duration::from_secs(20));
+        let status =
+            common::finish(&mut metricstream(&["cluster", "status", "--name", &name]), Duration::from_secs(20));
         (status.code() == 0).then_some(())
     });
     let pids = descendants(running.pid());

@@ -39,9 +39,7 @@ impl Terminal {
     fn end(mut self) -> i32 {
         let pid = self.child.id().to_string();
         std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        wait_for("the consumer to end", Duration::from_secs(20), || self.child.try_wait().unwrap())
-            .code()
-            .unwrap_or(-1)
+        wait_for("the consumer to end", Duration::from_secs(20), || self.child.try_wait().unwrap()).code().unwrap_or(-1)
     }
 }
 
@@ -91,9 +89,8 @@ fn a_cluster_by_hand_is_broken_and_healed_while_two_consumers_share_a_topic() {
     let mut first = Terminal::open(&consume);
     first.wait_for_line("all six partitions", Duration::from_secs(30), |l| l.contains("[0, 1, 2, 3, 4, 5]"));
     let mut second = Terminal::open(&consume);
-    let moved = first.wait_for_line("its half", Duration::from_secs(30), |l| {
-        l.contains("Rebalancing: [0, 1, 2, 3, 4, 5] → [")
-    });
+    let moved =
+        first.wait_for_line("its half", Duration::from_secs(30), |l| l.contains("Rebalancing: [0, 1, 2, 3, 4, 5] → ["));
     let own = second.wait_for_line("the other half", Duration::from_secs(30), |l| l.contains("Rebalancing: [] → ["));
     let halves = [["[0, 2, 4]", "[1, 3, 5]"], ["[1, 3, 5]", "[0, 2, 4]"]];
     assert!(halves.iter().any(|[a, b]| moved.contains(a) && own.contains(b)), "{moved}\n{own}");

@@ -88,8 +88,7 @@ fn claim(row: &ClaimRow, strict: bool) -> Case {
         Some(Measured::Text(text)) => text.clone(),
         None => "not measured".to_owned(),
     };
-    let told =
-        format!("expected {}{}, measured {measured}{}: {}", row.expected, unit(row), unit_if(row), row.reason);
+    let told = format!("expected {}{}, measured {measured}{}: {}", row.expected, unit(row), unit_if(row), row.reason);
     let outcome = match row.held {
         Some(true) => Outcome::Passed,
         Some(false) if strict => Outcome::Failed(told.clone()),
@@ -123,13 +122,8 @@ fn verdict(result: &RunResult, cases: &[Case]) -> Option<Case> {
 }
 
 fn write_case(xml: &mut String, scenario: &str, case: &Case) {
-    let _ = write!(
-        xml,
-        "    <testcase classname=\"{}.{}\" name=\"{}\"",
-        escape(scenario),
-        case.class,
-        escape(&case.name)
-    );
+    let _ =
+        write!(xml, "    <testcase classname=\"{}.{}\" name=\"{}\"", escape(scenario), case.class, escape(&case.name));
     let (tag, message) = match &case.outcome {
         Outcome::Passed => ("", ""),
         Outcome::Failed(message) => ("failure", message.as_str()),

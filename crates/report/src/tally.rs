@@ -59,9 +59,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        Self {
-            partitions: scenario.topology.topics.iter().map(|t| (t.name.clone(), t.partitions.max(0))).collect(),
-        }
+        Self { partitions: scenario.topology.topics.iter().map(|t| (t.name.clone(), t.partitions.max(0))).collect() }
     }
 
     /// Whether this topic is one of the run's, and not one of Kafka's own.

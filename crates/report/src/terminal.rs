@@ -31,11 +31,8 @@ const CELL_MAX: usize = 60;
 
 /// Draws it. Lines end with a newline and carry no spaces at their end.
 pub fn render(view: &View, options: &Options) -> String {
-    let mut page = Page {
-        out: String::new(),
-        width: options.width.clamp(WIDTH_MIN, WIDTH_MAX),
-        colour: options.colour,
-    };
+    let mut page =
+        Page { out: String::new(), width: options.width.clamp(WIDTH_MIN, WIDTH_MAX), colour: options.colour };
     page.header(view);
     page.story(view);
     for section in &view.sections {
@@ -57,7 +54,11 @@ fn sgr(tone: Tone) -> &'static str {
 
 /// Text with ANSI colours around it, if wanted.
 pub(crate) fn paint(text: &str, code: &str, colour: bool) -> String {
-    if colour && !code.is_empty() && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    if colour && !code.is_empty() && !text.is_empty() {
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 struct Page {
@@ -89,8 +90,7 @@ impl Page {
             self.push(&painted);
         }
         for (index, line) in lines.iter().enumerate() {
-            let margin =
-                if index == 0 && indent > 2 { format!("{painted}   ") } else { " ".repeat(indent) };
+            let margin = if index == 0 && indent > 2 { format!("{painted}   ") } else { " ".repeat(indent) };
             // A line neither ends nor begins with the separator.
             self.push(&format!("{margin}{}", line.trim_end_matches(" ·").trim_start_matches("· ")));
         }

@@ -382,7 +382,10 @@ mod tests {
             (topic("config={'unclean.leader.election.enable'=true}"), "unclean.leader.election.enable=true"),
             (topic("config={'cleanup.policy'='compact'}"), "cleanup.policy=compact"),
             (format!("name='x'\n{KILL}[[workload.producers]]\nconfig={{acks=1}}"), "sends with acks=1"),
-            (format!("name='x'\n{KILL}{}", KILL.replace("'a'", "'b'").replace("r 1", "r 2")), "2 failures (a, b), 1 tolerated"),
+            (
+                format!("name='x'\n{KILL}{}", KILL.replace("'a'", "'b'").replace("r 1", "r 2")),
+                "2 failures (a, b), 1 tolerated",
+            ),
         ];
         for (text, reason) in cases {
             let (holds, why) = applies(&text, "durability-metrics");
@@ -405,7 +408,8 @@ mod tests {
         for step in ["do='pause'\ntarget='followers of metrics-0'", "do='stop'\ntarget='every broker'"] {
             assert!(applies(&format!("name='x'\n[[timeline]]\nid='a'\nat_s=1\n{step}"), "durability-metrics").0);
         }
-        let text = "name='x'\ntopology.controllers=3\n[[timeline]]\nid='a'\nat_s=1\ndo='kill'\ntarget='active controller'";
+        let text =
+            "name='x'\ntopology.controllers=3\n[[timeline]]\nid='a'\nat_s=1\ndo='kill'\ntarget='active controller'";
         assert_eq!(planned_failures(&parse(text).expect("sound")), Failures::default());
     }
 

@@ -7,10 +7,21 @@ pub const VERSION: &str = "4.3.0";
 
 /// Settings that every engine must own: they say who a node is and where it listens.
 pub const BROKER_OWNED: &[&str] = &[
-    "advertised.listeners", "broker.id", "cluster.id", "controller.listener.names",
-    "controller.quorum.bootstrap.servers", "controller.quorum.voters", "inter.broker.listener.name",
-    "listener.security.protocol.map", "listeners", "log.dir", "log.dirs", "metadata.log.dir", "node.id",
-    "process.roles", "security.inter.broker.protocol",
+    "advertised.listeners",
+    "broker.id",
+    "cluster.id",
+    "controller.listener.names",
+    "controller.quorum.bootstrap.servers",
+    "controller.quorum.voters",
+    "inter.broker.listener.name",
+    "listener.security.protocol.map",
+    "listeners",
+    "log.dir",
+    "log.dirs",
+    "metadata.log.dir",
+    "node.id",
+    "process.roles",
+    "security.inter.broker.protocol",
 ];
 
 /// Every public broker setting.

@@ -215,7 +215,10 @@ impl<'t> Place<'t> {
             let known: Vec<String> = names.into_iter().flatten().collect();
             let hint = did_you_mean(&part.text, known.iter().map(String::as_str));
             let list_of = if known.is_empty() { "it is empty".to_owned() } else { known.join(", ") };
-            self.at(part, format!("`{list}` has no entry `{}`; allowed: an index, or one of: {list_of}{hint}", part.text))
+            self.at(
+                part,
+                format!("`{list}` has no entry `{}`; allowed: an index, or one of: {list_of}{hint}", part.text),
+            )
         })
     }
 

@@ -180,12 +180,7 @@ pub const STEP: Table = Table {
         key("member", "name", "required for member steps", "For member steps: the member."),
         key("for_s", "above 0 up to 3600", "required", "For `member-stall` and `chaos`: how long."),
         key("every_s", "1 to 3600", "10", "For `chaos`: mean time between faults."),
-        key(
-            "kinds",
-            "list of \"kill\", \"stop\", \"pause\"",
-            "all three",
-            "For `chaos`: what is drawn from.",
-        ),
+        key("kinds", "list of \"kill\", \"stop\", \"pause\"", "all three", "For `chaos`: what is drawn from."),
     ],
 };
 

@@ -50,8 +50,18 @@ const PRODUCING: &str = "client";
 /// Every clock, with the default of its version.
 pub const CLOCKS: &[Clock] = &[
     server("broker.heartbeat.interval.ms", 2_000, LIVENESS, "A broker's heartbeat to the controller, after the last."),
-    server("broker.session.timeout.ms", 9_000, LIVENESS, "Silence that gets a broker fenced; looked at every 1/8 of it."),
-    server("controller.quorum.fetch.timeout.ms", 2_000, QUORUM, "A voter without an answer for this long starts an election."),
+    server(
+        "broker.session.timeout.ms",
+        9_000,
+        LIVENESS,
+        "Silence that gets a broker fenced; looked at every 1/8 of it.",
+    ),
+    server(
+        "controller.quorum.fetch.timeout.ms",
+        2_000,
+        QUORUM,
+        "A voter without an answer for this long starts an election.",
+    ),
     server("controller.quorum.election.timeout.ms", 1_000, QUORUM, "An election without a winner starts again."),
     server("controller.quorum.election.backoff.max.ms", 1_000, QUORUM, "Longest random wait before that."),
     server("controller.quorum.request.timeout.ms", 2_000, QUORUM, "A request between voters is given up."),
@@ -61,7 +71,12 @@ pub const CLOCKS: &[Clock] = &[
     server("replica.fetch.wait.max.ms", 500, REPLICATION, "A follower's fetch is parked this long."),
     server("replica.fetch.backoff.ms", 1_000, REPLICATION, "A follower waits this long after an error."),
     server("replica.socket.timeout.ms", 30_000, REPLICATION, "A follower gives a silent leader up."),
-    server("unclean.leader.election.interval.ms", 300_000, REPLICATION, "Leaderless partitions that allow it are looked at this often."),
+    server(
+        "unclean.leader.election.interval.ms",
+        300_000,
+        REPLICATION,
+        "Leaderless partitions that allow it are looked at this often.",
+    ),
     server("group.initial.rebalance.delay.ms", 3_000, CLASSIC, "An empty group waits for more members."),
     server("group.min.session.timeout.ms", 6_000, CLASSIC, "Shortest session that a member may ask for."),
     client("session.timeout.ms", 45_000, CLASSIC, "A member silent for this long is removed."),
@@ -69,7 +84,12 @@ pub const CLOCKS: &[Clock] = &[
     client("max.poll.interval.ms", 300_000, CLASSIC, "A member that does not poll for this long leaves."),
     server("group.consumer.heartbeat.interval.ms", 5_000, CONSUMER, "A member's heartbeat; it carries the assignment."),
     server("group.consumer.session.timeout.ms", 45_000, CONSUMER, "A member silent for this long is fenced."),
-    server("group.consumer.assignment.interval.ms", 1_000, CONSUMER, "Since 4.3: assignments are computed no more often."),
+    server(
+        "group.consumer.assignment.interval.ms",
+        1_000,
+        CONSUMER,
+        "Since 4.3: assignments are computed no more often.",
+    ),
     server("leader.imbalance.check.interval.seconds", 300, BALANCE, "Preferred leaders are restored this often."),
     client("socket.timeout.ms", 60_000, PRODUCING, "A silent broker's connection is given up."),
     client("request.timeout.ms", 30_000, PRODUCING, "How long a broker may wait for acks=all."),
@@ -263,9 +283,8 @@ fn of_nodes(event: Event, server: impl Fn(&str) -> f64) -> Estimate {
     let fetch = server("controller.quorum.fetch.timeout.ms");
     // A voter's last answer is at most one parked fetch old.
     let quorum_min = (fetch - 0.5).max(0.0);
-    let quorum_max = fetch
-        + server("controller.quorum.election.timeout.ms")
-        + server("controller.quorum.election.backoff.max.ms");
+    let quorum_max =
+        fetch + server("controller.quorum.election.timeout.ms") + server("controller.quorum.election.backoff.max.ms");
     match event {
         Event::ControlledShutdown => estimate(
             0.0,

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use crate::librdkafka::is_secret;
 use crate::model::{
-    Action, Claim, ClaimValue, Controllers, Group, GroupProtocol, Member, Producer, Profile, Scenario, Step, Topic, When,
+    Action, Claim, ClaimValue, Controllers, Group, GroupProtocol, Member, Producer, Profile, Scenario, Step, Topic,
+    When,
 };
 
 /// What stands in the place of a secret.

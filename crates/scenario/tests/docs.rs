@@ -71,7 +71,8 @@ fn clocks() -> String {
     for clock in timers::CLOCKS {
         let set = fast.remove(clock.name).unwrap_or_default();
         let side = if clock.side == Side::Client { ", set at the client" } else { "" };
-        let _ = writeln!(out, "| `{}` | {} | {set} | {}{side} | {} |", clock.name, clock.default, clock.area, clock.doc);
+        let _ =
+            writeln!(out, "| `{}` | {} | {set} | {}{side} | {} |", clock.name, clock.default, clock.area, clock.doc);
     }
     let rest: Vec<String> = fast.into_iter().map(|(name, value)| format!("`{name}={value}`")).collect();
     let _ = writeln!(out, "\n`fast` also sets {}.", rest.join(", "));

@@ -42,10 +42,7 @@ fn values_are_reached_by_key_index_name_and_id() {
     assert_eq!(scenario.workload.producers[0].rate_per_s, None);
     assert_eq!(scenario.workload.groups[0].members, ["A", "B"]);
     assert_eq!(scenario.timeline[0].when, When::At { at_s: 5.0 });
-    assert_eq!(
-        scenario.timeline[0].action.target(),
-        Some(&Target::Leader { topic: "metrics".into(), partition: 0 })
-    );
+    assert_eq!(scenario.timeline[0].action.target(), Some(&Target::Leader { topic: "metrics".into(), partition: 0 }));
     assert!(!scenario.settle.heal);
 }
 

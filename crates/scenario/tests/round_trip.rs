@@ -106,7 +106,11 @@ fn timeline(duration_s: f64) -> impl Strategy<Value = Vec<Step>> {
                 let earlier = steps.last().map(|step| step.id.clone());
                 let when = match (on, earlier) {
                     (Some((after_s, share)), Some(step)) => When::On {
-                        condition: if share < 0.5 { Condition::IsrFull } else { Condition::StepDone { step: step.clone() } },
+                        condition: if share < 0.5 {
+                            Condition::IsrFull
+                        } else {
+                            Condition::StepDone { step: step.clone() }
+                        },
                         after_s,
                         not_before_s: duration_s * share,
                         after_step: Some(step),
@@ -127,7 +131,14 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     let controllers = prop_oneof![Just(Controllers::Combined), (1_u32..=9).prop_map(Controllers::Separate)];
     let broker = settings(&[("broker.session.timeout.ms", "6000"), ("log.roll.ms", "1")]);
     (parts, controllers, broker, producers(), groups(), ("\\PC{0,40}", any::<bool>(), 0.0..3600.0_f64)).prop_map(
-        |((brokers, topics, duration_s, timeline), controllers, broker_config, producers, groups, (words, heal, wait))| {
+        |(
+            (brokers, topics, duration_s, timeline),
+            controllers,
+            broker_config,
+            producers,
+            groups,
+            (words, heal, wait),
+        )| {
             let claims = vec![Claim {
                 id: "c".into(),
                 text: words.clone(),
@@ -192,7 +203,8 @@ proptest! {
 
 #[test]
 fn secrets_are_redacted_and_nothing_else() {
-    let text = "name='x'\n[[workload.producers]]\nconfig={'sasl.password'='hunter2','ssl.key.pem'='-----','linger.ms'=1}";
+    let text =
+        "name='x'\n[[workload.producers]]\nconfig={'sasl.password'='hunter2','ssl.key.pem'='-----','linger.ms'=1}";
     let scenario = parse(text).expect("sound");
     let shown = to_toml(&redacted(&scenario));
     assert!(!shown.contains("hunter2") && !shown.contains("-----") && shown.contains("linger.ms"), "{shown}");

@@ -37,12 +37,7 @@ const API_VERSIONS: i16 = 18;
 ///
 /// # Errors
 /// If the version is not declared here.
-pub fn request<R: Request>(
-    body: &R,
-    version: i16,
-    correlation_id: i32,
-    client_id: &str,
-) -> Result<Bytes, WireError> {
+pub fn request<R: Request>(body: &R, version: i16, correlation_id: i32, client_id: &str) -> Result<Bytes, WireError> {
     let context = R::context(version)?;
     let mut out = BytesMut::with_capacity(128);
     out.put_i32(0);

@@ -353,7 +353,8 @@ mod tests {
 
     #[test]
     fn varints_read_as_the_protocol_guide_writes_them() {
-        for (bytes, value) in [(&[0x00][..], 0), (&[0x01], -1), (&[0x02], 1), (&[0xac, 0x02], 150), (&[0x96, 0x01], 75)] {
+        for (bytes, value) in [(&[0x00][..], 0), (&[0x01], -1), (&[0x02], 1), (&[0xac, 0x02], 150), (&[0x96, 0x01], 75)]
+        {
             assert_eq!(Reader::new(Bytes::copy_from_slice(bytes)).varint("v"), Ok(value));
         }
         let endless = Reader::new(Bytes::from_static(&[0xff; 12])).varint("v");

@@ -130,10 +130,7 @@ fn topic_messages_are_the_same_bytes() {
     );
     use delete_topics::*;
     both::<_, theirs::DeleteTopicsRequest, theirs::DeleteTopicsResponse>(
-        &DeleteTopicsRequest {
-            topics: vec![DeleteTopicState { name: None, topic_id: [1; 16] }],
-            timeout_ms: 5,
-        },
+        &DeleteTopicsRequest { topics: vec![DeleteTopicState { name: None, topic_id: [1; 16] }], timeout_ms: 5 },
         &DeleteTopicsResponse {
             responses: vec![DeletableTopicResult { name: Some("x".into()), error_code: 3, ..Default::default() }],
             ..Default::default()

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metricstream_engine::kafka::Wanted;
-use metricstream_engine::{
-    ClusterSpec, Engine, EngineError, FaultKind, GuardianCommand, guardian_main,
-};
+use metricstream_engine::{ClusterSpec, Engine, EngineError, FaultKind, GuardianCommand, guardian_main};
 use metricstream_scenario::{Controllers, Profile, Topology};
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -42,20 +40,8 @@ async fn hold(folder: PathBuf) -> Result<(), EngineError> {
         topics: Vec::new(),
     };
     let guardian = GuardianCommand::of_this_program("guardian")?;
-    let spec = ClusterSpec::new(
-        "held",
-        &topology,
-        folder.join("data"),
-        folder.join("logs"),
-        guardian,
-    );
-    let engine = Engine::start_kafka(
-        spec,
-        Wanted::from_env(None),
-        Arc::new(|_: &str| {}),
-        DEADLINE,
-    )
-    .await?;
+    let spec = ClusterSpec::new("held", &topology, folder.join("data"), folder.join("logs"), guardian);
+    let engine = Engine::start_kafka(spec, Wanted::from_env(None), Arc::new(|_: &str| {}), DEADLINE).await?;
     engine.fault(FaultKind::Pause, 1).await?;
     for node in engine.nodes() {
         println!("{} {}", node.pid.unwrap_or_default(), node.port);

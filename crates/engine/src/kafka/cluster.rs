@@ -104,12 +104,8 @@ impl KafkaCluster {
     ) -> Result<Self, EngineError> {
         let runtime = Handle::current();
         wanted.guardian.get_or_insert_with(|| spec.guardian.clone());
-        let prepared = runtime
-            .clone()
-            .spawn_blocking(move || Inner::new(spec, &wanted, &*progress, seen, runtime));
-        Ok(Self {
-            inner: Arc::new(prepared.await.map_err(|_| EngineError::Stopped)??),
-        })
+        let prepared = runtime.clone().spawn_blocking(move || Inner::new(spec, &wanted, &*progress, seen, runtime));
+        Ok(Self { inner: Arc::new(prepared.await.map_err(|_| EngineError::Stopped)??) })
     }
 
     /// Starts every node and waits until each says that it has started.
@@ -126,24 +122,14 @@ impl KafkaCluster {
     /// The brokers' addresses.
     #[must_use]
     pub fn brokers(&self) -> Vec<SocketAddr> {
-        self.inner
-            .listeners
-            .iter()
-            .filter_map(Listener::broker_address)
-            .collect()
+        self.inner.listeners.iter().filter_map(Listener::broker_address).collect()
     }
 
     /// The addresses of the brokers that run.
     #[must_use]
     pub fn running_brokers(&self) -> Vec<SocketAddr> {
-        let running = self
-            .inner
-            .nodes
-            .values()
-            .filter(|node| node.state() == NodeState::Running);
-        running
-            .filter_map(|node| node.listener.broker_address())
-            .collect()
+        let running = self.inner.nodes.values().filter(|node| node.state() == NodeState::Running);
+        running.filter_map(|node| node.listener.broker_address()).collect()
     }
 
     /// Bootstrap addresses for clients.
@@ -155,12 +141,7 @@ impl KafkaCluster {
     /// The voters' addresses.
     #[must_use]
     pub fn controllers(&self) -> Vec<(i32, SocketAddr)> {
-        let address = |node: &Listener| {
-            Some((
-                node.id,
-                SocketAddr::from((Ipv4Addr::LOCALHOST, node.controller_port?)),
-            ))
-        };
+        let address = |node: &Listener| Some((node.id, SocketAddr::from((Ipv4Addr::LOCALHOST, node.controller_port?))));
         self.inner.listeners.iter().filter_map(address).collect()
     }
 
@@ -185,11 +166,7 @@ impl KafkaCluster {
     /// Every node as it is now.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        self.inner
-            .nodes
-            .values()
-            .map(|node| node.snapshot())
-            .collect()
+        self.inner.nodes.values().map(|node| node.snapshot()).collect()
     }
 
     /// Carries out a fault. Stop and Kill are done when the process is gone, Start when it runs.
@@ -202,27 +179,17 @@ impl KafkaCluster {
         }
         let Some(node) = self.inner.nodes.get(&id) else {
             let known: Vec<String> = self.inner.nodes.keys().map(i32::to_string).collect();
-            return Err(EngineError::NoSuchNode {
-                node: id,
-                known: known.join(", "),
-            });
+            return Err(EngineError::NoSuchNode { node: id, known: known.join(", ") });
         };
         match kind {
             FaultKind::Kill => node.kill().await,
             FaultKind::Stop => node.stop().await,
-            FaultKind::Pause => node
-                .signal(kind, Signal::STOP, NodeState::Paused)
-                .map(|(at, _)| Injected { at }),
-            FaultKind::Resume => node
-                .signal(kind, Signal::CONT, NodeState::Running)
-                .map(|(at, _)| Injected { at }),
+            FaultKind::Pause => node.signal(kind, Signal::STOP, NodeState::Paused).map(|(at, _)| Injected { at }),
+            FaultKind::Resume => node.signal(kind, Signal::CONT, NodeState::Running).map(|(at, _)| Injected { at }),
             FaultKind::Start | FaultKind::StartWiped | FaultKind::StartReformatted => {
                 // To its end even if nobody waits for it any more: a node is never left half started.
                 let (inner, node) = (Arc::clone(&self.inner), Arc::clone(node));
-                let started = self
-                    .inner
-                    .runtime
-                    .spawn_blocking(move || inner.start_node(&node, kind));
+                let started = self.inner.runtime.spawn_blocking(move || inner.start_node(&node, kind));
                 started.await.map_err(|_| EngineError::Stopped)?
             }
         }
@@ -234,12 +201,8 @@ impl KafkaCluster {
     /// If one ends instead, or the deadline passes.
     pub async fn wait_started(&self, deadline: Duration) -> Result<(), EngineError> {
         let begun = Instant::now();
-        let mut waiting: Vec<(&Arc<Node>, u64)> = self
-            .inner
-            .nodes
-            .values()
-            .map(|node| (node, node.status().log_from))
-            .collect();
+        let mut waiting: Vec<(&Arc<Node>, u64)> =
+            self.inner.nodes.values().map(|node| (node, node.status().log_from)).collect();
         loop {
             let mut still = Vec::new();
             for (node, from) in waiting {
@@ -249,10 +212,7 @@ impl KafkaCluster {
                         let text = text_from(&node.log, from);
                         if !text.contains(STARTED) {
                             // Whole lines are not read again.
-                            still.push((
-                                node,
-                                from + text.rfind('\n').map_or(0, |at| at as u64 + 1),
-                            ));
+                            still.push((node, from + text.rfind('\n').map_or(0, |at| at as u64 + 1)));
                         }
                     }
                     _ => {}
@@ -262,10 +222,7 @@ impl KafkaCluster {
                 return Ok(());
             }
             if begun.elapsed() >= deadline {
-                let ids: Vec<String> = still
-                    .iter()
-                    .map(|(node, _)| node.listener.id.to_string())
-                    .collect();
+                let ids: Vec<String> = still.iter().map(|(node, _)| node.listener.id.to_string()).collect();
                 return Err(EngineError::NotReady {
                     waited_s: deadline.as_secs_f64(),
                     detail: format!("node {} had not started", ids.join(", ")),
@@ -280,12 +237,7 @@ impl KafkaCluster {
     /// Comes back when a node has ended by itself, with what its log says.
     pub async fn wait_ended(&self) -> EngineError {
         loop {
-            if let Some(node) = self
-                .inner
-                .nodes
-                .values()
-                .find(|node| node.state() == NodeState::Exited)
-            {
+            if let Some(node) = self.inner.nodes.values().find(|node| node.state() == NodeState::Exited) {
                 return node.ended_error();
             }
             sleep(POLL).await;
@@ -295,11 +247,7 @@ impl KafkaCluster {
     /// Kills every node and waits until all are gone; the data goes too, unless it is to be kept.
     pub async fn stop(&self) {
         let inner = Arc::clone(&self.inner);
-        let _ = self
-            .inner
-            .runtime
-            .spawn_blocking(move || inner.shut_down())
-            .await;
+        let _ = self.inner.runtime.spawn_blocking(move || inner.shut_down()).await;
     }
 }
 
@@ -320,9 +268,7 @@ impl Inner {
         let kafka: Installed = wanted.find_or_install(progress)?;
         for folder in [&spec.base_dir, &spec.logs_dir] {
             if !folder.is_absolute() {
-                return Err(EngineError::Path {
-                    path: folder.clone(),
-                });
+                return Err(EngineError::Path { path: folder.clone() });
             }
         }
         let guardian = Arc::new(Guardian::start(&spec.guardian)?);
@@ -330,24 +276,15 @@ impl Inner {
         let bootstrap_checkpoint = format::bootstrap_checkpoint(&java, &kafka)?;
         let cluster_id = existing_cluster(&spec, &ids)?.map_or_else(format::random_id, Ok)?;
         let mut machine = Machine::new(java, &kafka, spec.jvm)?;
-        if let Err(error) = machine.use_archive(&kafka, &bootstrap_checkpoint, &guardian, progress)
-        {
+        if let Err(error) = machine.use_archive(&kafka, &bootstrap_checkpoint, &guardian, progress) {
             progress(&format!("{error}; nodes start more slowly without it"));
         }
         let listeners = choose_ports(&ids, spec.port)?;
         let mut nodes = BTreeMap::new();
         for listener in &listeners {
             let node = Node::new(listener, &spec);
-            format::prepare(
-                &node.data(),
-                &cluster_id,
-                listener.id,
-                &bootstrap_checkpoint,
-            )?;
-            configure(
-                &node.folder,
-                &server_properties(listener, &listeners, &node.data(), &spec.broker_config)?,
-            )?;
+            format::prepare(&node.data(), &cluster_id, listener.id, &bootstrap_checkpoint)?;
+            configure(&node.folder, &server_properties(listener, &listeners, &node.data(), &spec.broker_config)?)?;
             nodes.insert(listener.id, Arc::new(node));
         }
         let version = kafka.version;
@@ -384,15 +321,9 @@ impl Inner {
             }
             let process = Arc::new(Process::spawn(&launch, &self.guardian)?);
             let at = Instant::now();
-            *status = Status {
-                state: NodeState::Running,
-                process: Some(Arc::clone(&process)),
-                exit: None,
-                log_from,
-            };
+            *status = Status { state: NodeState::Running, process: Some(Arc::clone(&process)), exit: None, log_from };
             drop(status);
-            self.runtime
-                .spawn(watch(Arc::clone(node), process, self.seen.clone()));
+            self.runtime.spawn(watch(Arc::clone(node), process, self.seen.clone()));
             Ok(Injected { at })
         });
         if started.is_err() {
@@ -404,12 +335,9 @@ impl Inner {
     fn prepare_disk(&self, node: &Node, kind: FaultKind) -> Result<(), EngineError> {
         match kind {
             FaultKind::StartWiped => format::wipe(&node.data()),
-            FaultKind::StartReformatted => format::format(
-                &node.data(),
-                &self.cluster_id,
-                node.listener.id,
-                &self.bootstrap_checkpoint,
-            ),
+            FaultKind::StartReformatted => {
+                format::format(&node.data(), &self.cluster_id, node.listener.id, &self.bootstrap_checkpoint)
+            }
             _ => Ok(()),
         }
     }
@@ -422,10 +350,7 @@ impl Inner {
         let mut processes = Vec::new();
         for node in self.nodes.values() {
             let mut status = node.status();
-            if matches!(
-                status.state,
-                NodeState::Running | NodeState::Paused | NodeState::Stopping
-            ) {
+            if matches!(status.state, NodeState::Running | NodeState::Paused | NodeState::Stopping) {
                 status.state = NodeState::Killed;
             }
             processes.extend(status.process.take());
@@ -455,32 +380,14 @@ async fn watch(node: Arc<Node>, process: Arc<Process>, seen: mpsc::Sender<Observ
     let exit = end_of(process.ended()).await;
     let expected = node.process_ended(&process, exit);
     let (node, status) = (node.listener.id, exit.to_string());
-    let _ = seen
-        .send(Observation::now(Observed::NodeExited {
-            node,
-            status,
-            expected,
-        }))
-        .await;
+    let _ = seen.send(Observation::now(Observed::NodeExited { node, status, expected })).await;
 }
 
 impl Node {
     fn new(listener: &Listener, spec: &ClusterSpec) -> Self {
-        let log = spec
-            .logs_dir
-            .join(format!("{}-{}.log", listener.role.word(), listener.id));
-        let status = Status {
-            state: NodeState::Stopped,
-            process: None,
-            exit: None,
-            log_from: 0,
-        };
-        Self {
-            listener: *listener,
-            folder: node_folder(spec, listener.id),
-            log,
-            status: Mutex::new(status),
-        }
+        let log = spec.logs_dir.join(format!("{}-{}.log", listener.role.word(), listener.id));
+        let status = Status { state: NodeState::Stopped, process: None, exit: None, log_from: 0 };
+        Self { listener: *listener, folder: node_folder(spec, listener.id), log, status: Mutex::new(status) }
     }
 
     fn data(&self) -> PathBuf {
@@ -497,12 +404,7 @@ impl Node {
 
     fn snapshot(&self) -> NodeStatus {
         let status = self.status();
-        let Listener {
-            id,
-            role,
-            broker_port,
-            controller_port,
-        } = self.listener;
+        let Listener { id, role, broker_port, controller_port } = self.listener;
         NodeStatus {
             id,
             role,
@@ -519,11 +421,7 @@ impl Node {
         let before = status.state;
         // A killed process is not gone the moment it is killed.
         if !fault.allowed_in(before) || (next == NodeState::Starting && status.process.is_some()) {
-            return Err(EngineError::IllegalFault {
-                node: self.listener.id,
-                fault,
-                state: before,
-            });
+            return Err(EngineError::IllegalFault { node: self.listener.id, fault, state: before });
         }
         status.state = next;
         Ok(before)
@@ -537,11 +435,7 @@ impl Node {
         next: NodeState,
     ) -> Result<(Instant, Arc<Process>), EngineError> {
         let mut status = self.status();
-        let illegal = |state| EngineError::IllegalFault {
-            node: self.listener.id,
-            fault,
-            state,
-        };
+        let illegal = |state| EngineError::IllegalFault { node: self.listener.id, fault, state };
         let process = match &status.process {
             Some(process) if fault.allowed_in(status.state) => Arc::clone(process),
             _ => return Err(illegal(status.state)),
@@ -569,11 +463,7 @@ impl Node {
         let _ = process.signal(Signal::KILL);
         self.wait_gone(&process, KILL_DEADLINE).await;
         let deadline_s = STOP_DEADLINE.as_secs_f64();
-        Err(EngineError::StopTimedOut {
-            node: self.listener.id,
-            deadline_s,
-            log: self.log.clone(),
-        })
+        Err(EngineError::StopTimedOut { node: self.listener.id, deadline_s, log: self.log.clone() })
     }
 
     /// Whether the process ended in time. Once it has, the node may be started again.
@@ -589,11 +479,7 @@ impl Node {
     /// Takes note of the end of a process, once. Whether somebody had wanted it to end.
     fn process_ended(&self, process: &Arc<Process>, exit: ExitStatus) -> bool {
         let mut status = self.status();
-        if !status
-            .process
-            .as_ref()
-            .is_some_and(|present| Arc::ptr_eq(present, process))
-        {
+        if !status.process.as_ref().is_some_and(|present| Arc::ptr_eq(present, process)) {
             // Noted before, by one who had wanted it.
             return true;
         }
@@ -615,10 +501,7 @@ impl Node {
 
     fn check_ports(&self) -> Result<(), EngineError> {
         let name = format!("{} {}", self.listener.role.word(), self.listener.id);
-        for port in [self.listener.broker_port, self.listener.controller_port]
-            .into_iter()
-            .flatten()
-        {
+        for port in [self.listener.broker_port, self.listener.controller_port].into_iter().flatten() {
             explicit(port, &name)?;
         }
         Ok(())
@@ -664,35 +547,21 @@ fn choose_ports(ids: &[(i32, Role)], port: Option<u16>) -> Result<Vec<Listener>,
             (true, Some(port)) => Some(port),
             (true, None) => Some(ports.free(&explicit_ports)?),
         };
-        let controller_port = if role.is_controller() {
-            Some(ports.free(&explicit_ports)?)
-        } else {
-            None
-        };
-        listeners.push(Listener {
-            id: *id,
-            role: *role,
-            broker_port,
-            controller_port,
-        });
+        let controller_port = if role.is_controller() { Some(ports.free(&explicit_ports)?) } else { None };
+        listeners.push(Listener { id: *id, role: *role, broker_port, controller_port });
     }
     Ok(listeners)
 }
 
 /// Makes the nodes' folders. Returns those that are temporary, which the guardian knows as well.
-fn make_folders(
-    spec: &ClusterSpec,
-    ids: &[(i32, Role)],
-    guardian: &Guardian,
-) -> Result<Vec<PathBuf>, EngineError> {
+fn make_folders(spec: &ClusterSpec, ids: &[(i32, Role)], guardian: &Guardian) -> Result<Vec<PathBuf>, EngineError> {
     let make = |path: &Path| fs::create_dir_all(path).map_err(EngineError::io("create", path));
     let mut temporary = Vec::new();
     if !spec.keep_data {
         let folders: Vec<PathBuf> = ids.iter().map(|(id, _)| node_folder(spec, *id)).collect();
         // What is deleted at the end must be ours from the beginning.
-        if let Some(used) = folders
-            .iter()
-            .find(|folder| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()))
+        if let Some(used) =
+            folders.iter().find(|folder| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()))
         {
             return Err(EngineError::ForeignData {
                 folder: used.clone(),
@@ -700,11 +569,7 @@ fn make_folders(
                 wanted: "a cluster whose data is deleted at its end".into(),
             });
         }
-        temporary = if spec.base_dir.exists() {
-            folders
-        } else {
-            vec![spec.base_dir.clone()]
-        };
+        temporary = if spec.base_dir.exists() { folders } else { vec![spec.base_dir.clone()] };
         for folder in &temporary {
             guardian.delete_at_end(folder)?;
         }
@@ -717,10 +582,7 @@ fn make_folders(
 }
 
 /// The cluster whose data is in the folders already.
-fn existing_cluster(
-    spec: &ClusterSpec,
-    ids: &[(i32, Role)],
-) -> Result<Option<String>, EngineError> {
+fn existing_cluster(spec: &ClusterSpec, ids: &[(i32, Role)]) -> Result<Option<String>, EngineError> {
     for (id, _) in ids {
         if let Some((cluster, _)) = format::identity(&node_folder(spec, *id).join("data"))? {
             return Ok(Some(cluster));

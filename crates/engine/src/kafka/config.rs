@@ -23,18 +23,13 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn broker_address(&self) -> Option<SocketAddr> {
-        self.broker_port
-            .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        self.broker_port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 }
 
 /// `host:port` list of all that `port` names.
 pub(crate) fn addresses(nodes: &[Listener], port: impl Fn(&Listener) -> Option<u16>) -> String {
-    let addresses: Vec<String> = nodes
-        .iter()
-        .filter_map(port)
-        .map(|port| format!("127.0.0.1:{port}"))
-        .collect();
+    let addresses: Vec<String> = nodes.iter().filter_map(port).map(|port| format!("127.0.0.1:{port}")).collect();
     addresses.join(",")
 }
 
@@ -45,25 +40,15 @@ pub(crate) fn server_properties(
     data: &Path,
     settings: &BTreeMap<String, String>,
 ) -> Result<String, EngineError> {
-    let data = data
-        .to_str()
-        .ok_or_else(|| EngineError::Path { path: data.into() })?;
+    let data = data.to_str().ok_or_else(|| EngineError::Path { path: data.into() })?;
     let mut all = BTreeMap::new();
     let mut own = |name: &str, value: String| all.insert(name.to_owned(), value);
-    let listener =
-        |name: &str, port: Option<u16>| port.map(|port| format!("{name}://127.0.0.1:{port}"));
+    let listener = |name: &str, port: Option<u16>| port.map(|port| format!("{name}://127.0.0.1:{port}"));
     let broker = listener("BROKER", node.broker_port);
-    let listeners: Vec<String> = [broker.clone(), listener("CONTROLLER", node.controller_port)]
-        .into_iter()
-        .flatten()
-        .collect();
-    let voters: Vec<String> = nodes
-        .iter()
-        .filter_map(|n| {
-            n.controller_port
-                .map(|port| format!("{}@127.0.0.1:{port}", n.id))
-        })
-        .collect();
+    let listeners: Vec<String> =
+        [broker.clone(), listener("CONTROLLER", node.controller_port)].into_iter().flatten().collect();
+    let voters: Vec<String> =
+        nodes.iter().filter_map(|n| n.controller_port.map(|port| format!("{}@127.0.0.1:{port}", n.id))).collect();
     own("node.id", node.id.to_string());
     own(
         "process.roles",
@@ -81,10 +66,7 @@ pub(crate) fn server_properties(
     }
     own("controller.listener.names", "CONTROLLER".to_owned());
     own("controller.quorum.voters", voters.join(","));
-    own(
-        "listener.security.protocol.map",
-        "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
-    );
+    own("listener.security.protocol.map", "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned());
     own("log.dirs", data.to_owned());
     for (name, value) in settings {
         if BROKER_OWNED.contains(&name.as_str()) {
@@ -92,11 +74,7 @@ pub(crate) fn server_properties(
         }
         all.insert(name.clone(), value.clone());
     }
-    let mut text = format!(
-        "# {} {}; generated, changes are lost\n",
-        node.role.word(),
-        node.id
-    );
+    let mut text = format!("# {} {}; generated, changes are lost\n", node.role.word(), node.id);
     for (name, value) in &all {
         let _ = writeln!(text, "{}={}", escape(name, true), escape(value, false));
     }
@@ -136,9 +114,7 @@ pub(crate) fn meta_properties(cluster_id: &str, node: i32, directory_id: &str) -
 
 /// One value of a properties file that Kafka wrote.
 pub(crate) fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-        .map(str::trim)
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::trim)
 }
 
 /// Log4j writes to standard output, which is the log file: what the Java machine itself says stands there too.
@@ -183,8 +159,7 @@ mod tests {
     fn a_combined_node_with_the_profile_apache_overrides_no_timer() {
         let nodes = combined();
         let settings = effective_broker_config(&topology(Profile::Apache));
-        let text = server_properties(&nodes[1], &nodes, Path::new("/data/node-2"), &settings)
-            .expect("text");
+        let text = server_properties(&nodes[1], &nodes, Path::new("/data/node-2"), &settings).expect("text");
         assert_eq!(
             text,
             "# broker 2; generated, changes are lost\n\
@@ -209,44 +184,20 @@ mod tests {
     #[test]
     fn separate_roles_listen_where_they_must_and_nowhere_else() {
         let nodes = [
-            Listener {
-                id: 1,
-                role: Role::Broker,
-                broker_port: Some(9092),
-                controller_port: None,
-            },
-            Listener {
-                id: 101,
-                role: Role::Controller,
-                broker_port: None,
-                controller_port: Some(9192),
-            },
+            Listener { id: 1, role: Role::Broker, broker_port: Some(9092), controller_port: None },
+            Listener { id: 101, role: Role::Controller, broker_port: None, controller_port: Some(9192) },
         ];
-        let text = |node: &Listener| {
-            server_properties(node, &nodes, Path::new("/d"), &BTreeMap::new()).expect("text")
-        };
+        let text = |node: &Listener| server_properties(node, &nodes, Path::new("/d"), &BTreeMap::new()).expect("text");
         let (broker, controller) = (text(&nodes[0]), text(&nodes[1]));
-        for line in [
-            "process.roles=broker\n",
-            "listeners=BROKER://127.0.0.1:9092\n",
-        ] {
+        for line in ["process.roles=broker\n", "listeners=BROKER://127.0.0.1:9092\n"] {
             assert!(broker.contains(line), "{broker}");
         }
-        for line in [
-            "process.roles=controller\n",
-            "\nlisteners=CONTROLLER://127.0.0.1:9192\n",
-        ] {
+        for line in ["process.roles=controller\n", "\nlisteners=CONTROLLER://127.0.0.1:9192\n"] {
             assert!(controller.contains(line), "{controller}");
         }
-        assert!(
-            !controller.contains("advertised.listeners") && !controller.contains("inter.broker"),
-            "{controller}"
-        );
+        assert!(!controller.contains("advertised.listeners") && !controller.contains("inter.broker"), "{controller}");
         for text in [broker, controller] {
-            assert!(
-                text.contains("controller.quorum.voters=101@127.0.0.1:9192\n"),
-                "{text}"
-            );
+            assert!(text.contains("controller.quorum.voters=101@127.0.0.1:9192\n"), "{text}");
         }
         assert_eq!(addresses(&nodes, |node| node.broker_port), "127.0.0.1:9092");
     }
@@ -261,10 +212,7 @@ mod tests {
         let error = set("node.id", "7").expect_err("owned").to_string();
         assert!(error.contains("node.id"), "{error}");
         let text = set("log.retention.ms", " a\\b\nnode.id=9 ü").expect("text");
-        assert!(
-            text.contains("log.retention.ms=\\ a\\\\b\\nnode.id=9 \\u00fc\n"),
-            "{text}"
-        );
+        assert!(text.contains("log.retention.ms=\\ a\\\\b\\nnode.id=9 \\u00fc\n"), "{text}");
         let fast = effective_broker_config(&topology(Profile::Fast));
         let text = server_properties(&nodes[0], &nodes, Path::new("/d"), &fast).expect("text");
         assert!(text.contains("broker.session.timeout.ms=3000\n"), "{text}");

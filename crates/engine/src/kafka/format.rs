@@ -38,46 +38,20 @@ pub(crate) fn bootstrap_checkpoint(java: &Java, kafka: &Installed) -> Result<Vec
 
 fn run_storage_tool(java: &Java, kafka: &Installed, work: &Path) -> Result<Vec<u8>, EngineError> {
     let data = work.join("data");
-    let node = Listener {
-        id: 1,
-        role: Role::Combined,
-        broker_port: Some(1),
-        controller_port: Some(2),
-    };
+    let node = Listener { id: 1, role: Role::Combined, broker_port: Some(1), controller_port: Some(2) };
     let text = server_properties(&node, &[node], &data, &BTreeMap::new())?;
     let file = work.join("server.properties");
     fs::write(&file, text).map_err(EngineError::io("write", &file))?;
     let out = Command::new(&java.program)
-        .args([
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-            "-XX:-UsePerfData",
-            "-cp",
-            &kafka.class_path()?,
-        ])
-        .args([
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            &random_id()?,
-            "-c",
-        ])
+        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-cp", &kafka.class_path()?])
+        .args(["kafka.tools.StorageTool", "format", "-t", &random_id()?, "-c"])
         .arg(&file)
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| EngineError::Spawn {
-            program: java.program.clone(),
-            source,
-        })?;
+        .map_err(|source| EngineError::Spawn { program: java.program.clone(), source })?;
     if !out.status.success() {
-        let said = format!(
-            "{}\n{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        );
-        return Err(EngineError::Format {
-            detail: format!("{}: {}", out.status, last_lines(&said, 6)),
-        });
+        let said = format!("{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        return Err(EngineError::Format { detail: format!("{}: {}", out.status, last_lines(&said, 6)) });
     }
     let made = data.join(BOOTSTRAP);
     fs::read(&made).map_err(EngineError::io("read", made))
@@ -92,37 +66,22 @@ pub(crate) fn random_id() -> Result<String, EngineError> {
     let number = u128::from_be_bytes(bytes);
     // 128 bits are 21 digits of 6 bits and one of 2, padded with zeros.
     let digit = |at: u32| {
-        let six = if at < 21 {
-            (number >> (122 - 6 * at)) & 63
-        } else {
-            (number << 4) & 63
-        };
+        let six = if at < 21 { (number >> (122 - 6 * at)) & 63 } else { (number << 4) & 63 };
         char::from(DIGITS[six as usize])
     };
     let id: String = (0..22).map(digit).collect();
-    Ok(if id.starts_with('-') {
-        id.replacen('-', "A", 1)
-    } else {
-        id
-    })
+    Ok(if id.starts_with('-') { id.replacen('-', "A", 1) } else { id })
 }
 
 /// Prepares the folder of a node: formats it, or takes it as it is if it belongs to this node of this cluster.
-pub(crate) fn prepare(
-    data: &Path,
-    cluster_id: &str,
-    node: i32,
-    bootstrap: &[u8],
-) -> Result<(), EngineError> {
+pub(crate) fn prepare(data: &Path, cluster_id: &str, node: i32, bootstrap: &[u8]) -> Result<(), EngineError> {
     match identity(data)? {
         // Never delete what is not a node's.
-        None if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) => {
-            Err(EngineError::ForeignData {
-                folder: data.into(),
-                found: format!("files but no {META}"),
-                wanted: "an empty folder or one that Kafka has formatted".into(),
-            })
-        }
+        None if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) => Err(EngineError::ForeignData {
+            folder: data.into(),
+            found: format!("files but no {META}"),
+            wanted: "an empty folder or one that Kafka has formatted".into(),
+        }),
         None => format(data, cluster_id, node, bootstrap),
         Some((cluster, id)) if cluster == cluster_id && id == node.to_string() => Ok(()),
         Some((cluster, id)) => Err(EngineError::ForeignData {
@@ -152,12 +111,7 @@ pub(crate) fn identity(data: &Path) -> Result<Option<(String, String)>, EngineEr
 }
 
 /// A new disk: whatever was there is gone.
-pub(crate) fn format(
-    data: &Path,
-    cluster_id: &str,
-    node: i32,
-    bootstrap: &[u8],
-) -> Result<(), EngineError> {
+pub(crate) fn format(data: &Path, cluster_id: &str, node: i32, bootstrap: &[u8]) -> Result<(), EngineError> {
     if data.exists() {
         fs::remove_dir_all(data).map_err(EngineError::io("empty", data))?;
     }
@@ -167,29 +121,19 @@ pub(crate) fn format(
         fs::write(&path, bytes).map_err(EngineError::io("write", path))
     };
     write(BOOTSTRAP, bootstrap)?;
-    write(
-        META,
-        meta_properties(cluster_id, node, &random_id()?).as_bytes(),
-    )
+    write(META, meta_properties(cluster_id, node, &random_id()?).as_bytes())
 }
 
 /// Deletes every partition log and what Kafka remembers of them, the mark of a clean shutdown too; the node's identity
 /// and the metadata log stay.
 pub(crate) fn wipe(data: &Path) -> Result<(), EngineError> {
     let entries = fs::read_dir(data).map_err(EngineError::io("read", data))?;
-    let paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
+    let paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     for path in paths {
-        let spared = [META, BOOTSTRAP, METADATA_LOG]
-            .iter()
-            .any(|name| path.file_name().is_some_and(|file| file == *name));
+        let spared =
+            [META, BOOTSTRAP, METADATA_LOG].iter().any(|name| path.file_name().is_some_and(|file| file == *name));
         if !spared {
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(EngineError::io("remove", path))?;
         }
     }
@@ -202,16 +146,11 @@ mod tests {
 
     #[test]
     fn ids_are_as_kafka_writes_them_and_differ() {
-        let ids: std::collections::BTreeSet<String> =
-            (0..1000).map(|_| random_id().expect("random")).collect();
+        let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| random_id().expect("random")).collect();
         assert_eq!(ids.len(), 1000);
         for id in ids {
             assert!(id.len() == 22 && !id.starts_with('-'), "{id}");
-            assert!(
-                id.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
-                "{id}"
-            );
+            assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{id}");
             // Two bits of the last digit are data, the rest is padding.
             assert!(id.ends_with(['A', 'Q', 'g', 'w']), "{id}");
         }
@@ -227,18 +166,11 @@ mod tests {
         let before = read(META);
         for partition in ["metrics-0", METADATA_LOG, "__consumer_offsets-3"] {
             fs::create_dir(data.join(partition)).expect("made");
-            fs::write(
-                data.join(partition).join("00000000000000000000.log"),
-                "records",
-            )
-            .expect("written");
+            fs::write(data.join(partition).join("00000000000000000000.log"), "records").expect("written");
         }
         fs::write(data.join(".kafka_cleanshutdown"), "{}").expect("written");
         wipe(&data).expect("wiped");
-        let mut left: Vec<_> = fs::read_dir(&data)
-            .expect("read")
-            .map(|e| e.expect("read").file_name())
-            .collect();
+        let mut left: Vec<_> = fs::read_dir(&data).expect("read").map(|e| e.expect("read").file_name()).collect();
         left.sort();
         assert_eq!(left, [METADATA_LOG, BOOTSTRAP, META]);
         assert_eq!(read(META), before);
@@ -246,36 +178,18 @@ mod tests {
         // The same cluster finds its data again, another one is refused.
         prepare(&data, "cluster", 2, b"levels").expect("its own");
         assert!(data.join(METADATA_LOG).exists());
-        let error = prepare(&data, "other", 2, b"levels")
-            .expect_err("foreign")
-            .to_string();
-        assert!(
-            error.contains("node 2 of cluster cluster") && error.contains("of cluster other"),
-            "{error}"
-        );
+        let error = prepare(&data, "other", 2, b"levels").expect_err("foreign").to_string();
+        assert!(error.contains("node 2 of cluster cluster") && error.contains("of cluster other"), "{error}");
 
         format(&data, "cluster", 2, b"levels").expect("formatted");
         assert!(!data.join(METADATA_LOG).exists());
-        assert_eq!(
-            identity(&data).expect("readable"),
-            Some(("cluster".into(), "2".into()))
-        );
+        assert_eq!(identity(&data).expect("readable"), Some(("cluster".into(), "2".into())));
         assert_ne!(read(META), before, "a new disk has a new directory id");
         assert_eq!(read(BOOTSTRAP), "levels");
         fs::write(data.join(META), "version=1\n").expect("written");
-        assert!(matches!(
-            identity(&data),
-            Err(EngineError::ForeignData { .. })
-        ));
+        assert!(matches!(identity(&data), Err(EngineError::ForeignData { .. })));
         fs::remove_file(data.join(META)).expect("removed");
-        assert!(matches!(
-            prepare(&data, "cluster", 2, b"levels"),
-            Err(EngineError::ForeignData { .. })
-        ));
-        assert_eq!(
-            read(BOOTSTRAP),
-            "levels",
-            "what is not known to be a node's is not touched"
-        );
+        assert!(matches!(prepare(&data, "cluster", 2, b"levels"), Err(EngineError::ForeignData { .. })));
+        assert_eq!(read(BOOTSTRAP), "levels", "what is not known to be a node's is not touched");
     }
 }

@@ -64,17 +64,12 @@ impl Wanted {
     /// What the environment says: `KAFKA_HOME`, `XDG_CACHE_HOME`, `HOME`; and an explicit version over it.
     #[must_use]
     pub fn from_env(version: Option<String>) -> Self {
-        let folder = |name: &str| {
-            env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| !path.as_os_str().is_empty())
-        };
+        let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
         let absolute = |name: &str| folder(name).filter(|path| path.is_absolute());
         Self {
             version,
             kafka_home: folder("KAFKA_HOME"),
-            cache: absolute("XDG_CACHE_HOME")
-                .or_else(|| absolute("HOME").map(|home| home.join(".cache"))),
+            cache: absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache"))),
             guardian: None,
         }
     }
@@ -89,19 +84,11 @@ impl Wanted {
         if let Some(version) = &self.version {
             check_version(version)?;
         }
-        let cache = self
-            .cache
-            .as_ref()
-            .ok_or(EngineError::NoCache)?
-            .join("metricstream");
+        let cache = self.cache.as_ref().ok_or(EngineError::NoCache)?.join("metricstream");
         if let Some(home) = &self.kafka_home {
             let (jars, version) = check_home(home)?;
             check_version(&version)?;
-            if self
-                .version
-                .as_ref()
-                .is_none_or(|wanted| *wanted == version)
-            {
+            if self.version.as_ref().is_none_or(|wanted| *wanted == version) {
                 return Ok(Some(Installed {
                     derived: cache.join(format!("home-{version}")),
                     version,
@@ -113,15 +100,12 @@ impl Wanted {
         let version = self.version();
         let folder = cache.join(format!("kafka-{version}"));
         // What is incomplete in our own cache is as good as absent: it is fetched again.
-        Ok(check_home(&folder)
-            .ok()
-            .filter(|(_, found)| found == version)
-            .map(|(jars, _)| Installed {
-                version: version.to_owned(),
-                libs: folder.join("libs"),
-                jars,
-                derived: folder.join("derived"),
-            }))
+        Ok(check_home(&folder).ok().filter(|(_, found)| found == version).map(|(jars, _)| Installed {
+            version: version.to_owned(),
+            libs: folder.join("libs"),
+            jars,
+            derived: folder.join("derived"),
+        }))
     }
 
     /// Finds what is wanted, or has Maven fetch it, saying so.
@@ -133,11 +117,8 @@ impl Wanted {
             return Ok(found);
         }
         let version = self.version();
-        let maven = program_in(env::var_os("PATH").as_deref(), "mvn").ok_or_else(|| {
-            EngineError::NoMaven {
-                version: version.to_owned(),
-            }
-        })?;
+        let maven = program_in(env::var_os("PATH").as_deref(), "mvn")
+            .ok_or_else(|| EngineError::NoMaven { version: version.to_owned() })?;
         let guardian = self.guardian.as_ref().map(Guardian::start).transpose()?;
         self.install_with(&maven, guardian.as_ref(), progress)
     }
@@ -153,71 +134,44 @@ impl Wanted {
         progress: &Progress,
     ) -> Result<Installed, EngineError> {
         let version = self.version();
-        let cache = self
-            .cache
-            .as_ref()
-            .ok_or(EngineError::NoCache)?
-            .join("metricstream");
+        let cache = self.cache.as_ref().ok_or(EngineError::NoCache)?.join("metricstream");
         fs::create_dir_all(&cache).map_err(EngineError::io("create", &cache))?;
         let _lock = lock(&cache.join(format!("kafka-{version}.lock")))?;
         // Another process may have installed it while this one waited.
         if let Some(found) = self.find()? {
             return Ok(found);
         }
-        progress(&format!(
-            "installing Apache Kafka {version} into {}",
-            cache.display()
-        ));
+        progress(&format!("installing Apache Kafka {version} into {}", cache.display()));
         let work = TempFolder::new(&cache, "installing")?;
         if let Some(guardian) = guardian {
             guardian.delete_at_end(&work.0)?;
         }
         run_maven(maven, guardian, version, &work.0)?;
-        check_home(&work.0).map_err(|error| EngineError::MavenFailed {
-            version: version.to_owned(),
-            detail: error.to_string(),
-        })?;
+        check_home(&work.0)
+            .map_err(|error| EngineError::MavenFailed { version: version.to_owned(), detail: error.to_string() })?;
         let folder = cache.join(format!("kafka-{version}"));
         if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .map_err(EngineError::io("remove the incomplete", &folder))?;
+            fs::remove_dir_all(&folder).map_err(EngineError::io("remove the incomplete", &folder))?;
         }
-        fs::rename(&work.0, &folder).map_err(EngineError::io(
-            "move the finished installation to",
-            &folder,
-        ))?;
-        self.find()?.ok_or_else(|| EngineError::BrokenKafka {
-            folder,
-            missing: "a jar that was there a moment ago".into(),
-        })
+        fs::rename(&work.0, &folder).map_err(EngineError::io("move the finished installation to", &folder))?;
+        self.find()?
+            .ok_or_else(|| EngineError::BrokenKafka { folder, missing: "a jar that was there a moment ago".into() })
     }
 }
 
 impl Installed {
     /// The class path, jar by jar: a class-data archive does not work with wildcards.
     pub(crate) fn class_path(&self) -> Result<String, EngineError> {
-        let jars: Option<Vec<&str>> = self
-            .jars
-            .iter()
-            .map(|jar| jar.to_str().filter(|text| !text.contains(':')))
-            .collect();
-        Ok(jars
-            .ok_or_else(|| EngineError::Path {
-                path: self.libs.clone(),
-            })?
-            .join(":"))
+        let jars: Option<Vec<&str>> =
+            self.jars.iter().map(|jar| jar.to_str().filter(|text| !text.contains(':'))).collect();
+        Ok(jars.ok_or_else(|| EngineError::Path { path: self.libs.clone() })?.join(":"))
     }
 }
 
 fn check_version(version: &str) -> Result<(), EngineError> {
-    let bad = |why: &str| EngineError::KafkaVersion {
-        version: version.to_owned(),
-        why: why.to_owned(),
-    };
+    let bad = |why: &str| EngineError::KafkaVersion { version: version.to_owned(), why: why.to_owned() };
     let parts: Vec<&str> = version.split('.').collect();
-    let digits = |part: &&str| {
-        !part.is_empty() && part.len() < 4 && part.bytes().all(|b| b.is_ascii_digit())
-    };
+    let digits = |part: &&str| !part.is_empty() && part.len() < 4 && part.bytes().all(|b| b.is_ascii_digit());
     if parts.len() != 3 || !parts.iter().all(digits) {
         return Err(bad("a version looks like 4.1.1"));
     }
@@ -230,23 +184,14 @@ fn check_version(version: &str) -> Result<(), EngineError> {
 /// The jars below `home`, and the version of Kafka among them.
 fn check_home(home: &Path) -> Result<(Vec<PathBuf>, String), EngineError> {
     let libs = home.join("libs");
-    let broken = |missing: String| EngineError::BrokenKafka {
-        folder: home.into(),
-        missing,
-    };
-    let entries =
-        fs::read_dir(&libs).map_err(|error| broken(format!("a readable folder libs ({error})")))?;
+    let broken = |missing: String| EngineError::BrokenKafka { folder: home.into(), missing };
+    let entries = fs::read_dir(&libs).map_err(|error| broken(format!("a readable folder libs ({error})")))?;
     let mut jars: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "jar"))
         .collect();
     jars.sort();
-    let name = |jar: &Path| {
-        jar.file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let name = |jar: &Path| jar.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let of = |prefix: &str| {
         // A digit follows: kafka-server-common is not kafka-server. Javadoc and test jars stand beside some.
         jars.iter().find(|jar| {
@@ -258,33 +203,21 @@ fn check_home(home: &Path) -> Result<(Vec<PathBuf>, String), EngineError> {
                 && !rest.contains("-test")
         })
     };
-    let missing: Vec<String> = NEEDED_JARS
-        .iter()
-        .filter(|prefix| of(prefix).is_none())
-        .map(|prefix| format!("libs/{prefix}*.jar"))
-        .collect();
+    let missing: Vec<String> =
+        NEEDED_JARS.iter().filter(|prefix| of(prefix).is_none()).map(|prefix| format!("libs/{prefix}*.jar")).collect();
     if !missing.is_empty() {
         return Err(broken(missing.join(", ")));
     }
     let version = of(NEEDED_JARS[0])
-        .and_then(|jar| {
-            name(jar)
-                .strip_prefix(NEEDED_JARS[0])?
-                .strip_suffix(".jar")
-                .map(str::to_owned)
-        })
+        .and_then(|jar| name(jar).strip_prefix(NEEDED_JARS[0])?.strip_suffix(".jar").map(str::to_owned))
         .ok_or_else(|| broken("a version in the name of libs/kafka-clients-*.jar".into()))?;
     Ok((jars, version))
 }
 
 /// Waits for the lock; it is released when the file is dropped.
 pub(crate) fn lock(path: &Path) -> Result<File, EngineError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(EngineError::io("open", path))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(path).map_err(EngineError::io("open", path))?;
     file.lock().map_err(EngineError::io("lock", path))?;
     Ok(file)
 }
@@ -306,63 +239,35 @@ impl Drop for TempFolder {
     }
 }
 
-fn run_maven(
-    maven: &Path,
-    guardian: Option<&Guardian>,
-    version: &str,
-    folder: &Path,
-) -> Result<(), EngineError> {
+fn run_maven(maven: &Path, guardian: Option<&Guardian>, version: &str, folder: &Path) -> Result<(), EngineError> {
     let pom = folder.join("pom.xml");
     fs::write(&pom, pom_xml(version)).map_err(EngineError::io("write", &pom))?;
     let words = folder.join("maven.log");
     let log = File::create(&words).map_err(EngineError::io("create", &words))?;
     let both = log.try_clone().map_err(EngineError::io("share", &words))?;
-    let failed = |detail: String| EngineError::MavenFailed {
-        version: version.to_owned(),
-        detail,
-    };
-    let mut command =
-        guardian.map_or_else(|| Ok(Command::new(maven)), |guardian| guardian.shim(maven))?;
+    let failed = |detail: String| EngineError::MavenFailed { version: version.to_owned(), detail };
+    let mut command = guardian.map_or_else(|| Ok(Command::new(maven)), |guardian| guardian.shim(maven))?;
     if guardian.is_none() {
         command.stdin(Stdio::null());
     }
     let mut child = command
-        .args([
-            "-B",
-            "-q",
-            "dependency:copy-dependencies",
-            "-DincludeScope=runtime",
-            "-DoutputDirectory=libs",
-        ])
+        .args(["-B", "-q", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=libs"])
         .current_dir(folder)
         .stdout(log)
         .stderr(both)
         .process_group(0)
         .spawn()
-        .map_err(|source| EngineError::Spawn {
-            program: maven.into(),
-            source,
-        })?;
+        .map_err(|source| EngineError::Spawn { program: maven.into(), source })?;
     let deadline = Instant::now() + MAVEN_DEADLINE;
     let status = loop {
-        match child
-            .try_wait()
-            .map_err(EngineError::io("wait for", maven))?
-        {
+        match child.try_wait().map_err(EngineError::io("wait for", maven))? {
             Some(status) => break status,
             None if Instant::now() > deadline => {
-                if let Some(group) = i32::try_from(child.id())
-                    .ok()
-                    .and_then(rustix::process::Pid::from_raw)
-                {
-                    let _ =
-                        rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+                if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
                 }
                 let _ = child.wait();
-                return Err(failed(format!(
-                    "it was not done after {} s",
-                    MAVEN_DEADLINE.as_secs()
-                )));
+                return Err(failed(format!("it was not done after {} s", MAVEN_DEADLINE.as_secs())));
             }
             None => thread::sleep(MAVEN_POLL),
         }
@@ -373,16 +278,9 @@ fn run_maven(
     }
     let mut text = String::new();
     let _ = File::open(&words).and_then(|file| file.take(1 << 20).read_to_string(&mut text));
-    let errors: Vec<&str> = text
-        .lines()
-        .filter(|line| line.starts_with("[ERROR]") && line.len() > 10)
-        .take(3)
-        .collect();
-    let detail = if errors.is_empty() {
-        last_lines(&text, 3)
-    } else {
-        errors.join("\n")
-    };
+    let errors: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("[ERROR]") && line.len() > 10).take(3).collect();
+    let detail = if errors.is_empty() { last_lines(&text, 3) } else { errors.join("\n") };
     Err(failed(format!("{status}\n{detail}")))
 }
 
@@ -398,11 +296,7 @@ fn pom_xml(version: &str) -> String {
          <dependencies>\n{}{}{}  </dependencies>\n</project>\n",
         dependency("org.apache.kafka", "kafka_2.13", version),
         dependency("org.apache.kafka", "kafka-tools", version),
-        dependency(
-            "org.apache.logging.log4j",
-            "log4j-slf4j-impl",
-            LOG4J_VERSION
-        ),
+        dependency("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J_VERSION),
     )
 }
 
@@ -417,23 +311,14 @@ mod tests {
         let libs = home.join("libs");
         fs::create_dir_all(&libs).expect("made");
         for prefix in NEEDED_JARS.iter().filter(|prefix| **prefix != except) {
-            let version = if prefix.starts_with("kafka") {
-                version
-            } else {
-                "1.0"
-            };
+            let version = if prefix.starts_with("kafka") { version } else { "1.0" };
             fs::write(libs.join(format!("{prefix}{version}.jar")), "").expect("written");
         }
         fs::write(libs.join(format!("kafka-server-common-{version}.jar")), "").expect("written");
     }
 
     fn wanted(cache: &Path) -> Wanted {
-        Wanted {
-            version: Some("4.1.1".into()),
-            kafka_home: None,
-            cache: Some(cache.into()),
-            guardian: None,
-        }
+        Wanted { version: Some("4.1.1".into()), kafka_home: None, cache: Some(cache.into()), guardian: None }
     }
 
     fn script(folder: &Path, text: &str) -> PathBuf {
@@ -445,45 +330,22 @@ mod tests {
 
     #[test]
     fn kafka_home_is_used_unless_another_version_is_asked_for() {
-        let (home, cache) = (
-            tempfile::tempdir().expect("a folder"),
-            tempfile::tempdir().expect("a folder"),
-        );
+        let (home, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         jars(home.path(), "4.1.0", "");
         jars(&cache.path().join("metricstream/kafka-4.1.1"), "4.1.1", "");
-        let mut wanted = Wanted {
-            kafka_home: Some(home.path().into()),
-            ..wanted(cache.path())
-        };
-        assert_eq!(
-            wanted.find().expect("sound").expect("found").version,
-            "4.1.1"
-        );
+        let mut wanted = Wanted { kafka_home: Some(home.path().into()), ..wanted(cache.path()) };
+        assert_eq!(wanted.find().expect("sound").expect("found").version, "4.1.1");
         wanted.version = Some("4.1.0".into());
-        assert_eq!(
-            wanted.find().expect("sound").expect("found").libs,
-            home.path().join("libs")
-        );
+        assert_eq!(wanted.find().expect("sound").expect("found").libs, home.path().join("libs"));
         wanted.version = None;
         let found = wanted.find().expect("sound").expect("found");
-        assert_eq!(
-            (found.version.as_str(), found.jars.len()),
-            ("4.1.0", NEEDED_JARS.len() + 1)
-        );
-        assert!(
-            found
-                .class_path()
-                .expect("a path")
-                .contains("/kafka-clients-4.1.0.jar:")
-        );
+        assert_eq!((found.version.as_str(), found.jars.len()), ("4.1.0", NEEDED_JARS.len() + 1));
+        assert!(found.class_path().expect("a path").contains("/kafka-clients-4.1.0.jar:"));
     }
 
     #[test]
     fn a_broken_kafka_home_says_what_is_missing() {
-        let (home, cache) = (
-            tempfile::tempdir().expect("a folder"),
-            tempfile::tempdir().expect("a folder"),
-        );
+        let (home, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let wanted = Wanted {
             version: None,
             kafka_home: Some(home.path().into()),
@@ -494,36 +356,17 @@ mod tests {
         assert!(error.contains("a readable folder libs"), "{error}");
         jars(home.path(), "4.1.0", "kafka-server-");
         let error = wanted.find().expect_err("a jar is missing").to_string();
-        assert!(
-            error.contains("libs/kafka-server-*.jar is missing") && error.contains("unset it"),
-            "{error}"
-        );
+        assert!(error.contains("libs/kafka-server-*.jar is missing") && error.contains("unset it"), "{error}");
     }
 
     #[test]
     fn impossible_versions_are_refused_before_anything_is_fetched() {
         let cache = tempfile::tempdir().expect("a folder");
-        for version in [
-            "3.9.0",
-            "latest",
-            "4.1",
-            "4.1.0</version>",
-            "../x",
-            "4.1.00000",
-        ] {
-            let wanted = Wanted {
-                version: Some(version.into()),
-                ..wanted(cache.path())
-            };
-            assert!(
-                matches!(wanted.find(), Err(EngineError::KafkaVersion { .. })),
-                "{version}"
-            );
+        for version in ["3.9.0", "latest", "4.1", "4.1.0</version>", "../x", "4.1.00000"] {
+            let wanted = Wanted { version: Some(version.into()), ..wanted(cache.path()) };
+            assert!(matches!(wanted.find(), Err(EngineError::KafkaVersion { .. })), "{version}");
         }
-        assert!(matches!(
-            Wanted::default().find(),
-            Err(EngineError::NoCache)
-        ));
+        assert!(matches!(Wanted::default().find(), Err(EngineError::NoCache)));
     }
 
     #[test]
@@ -547,11 +390,7 @@ mod tests {
         let progress = move |text: &str| heard.lock().expect("unpoisoned").push(text.to_owned());
         // Two at once: the second waits and finds.
         let both = thread::scope(|scope| {
-            let run = || {
-                wanted
-                    .install_with(&maven, None, &progress)
-                    .expect("installed")
-            };
+            let run = || wanted.install_with(&maven, None, &progress).expect("installed");
             let (one, two) = (scope.spawn(run), scope.spawn(run));
             (one.join().expect("joined"), two.join().expect("joined"))
         });
@@ -561,41 +400,23 @@ mod tests {
         // A jar that went missing later is fetched again.
         fs::remove_file(&both.0.jars[0]).expect("removed");
         assert_eq!(wanted.find().expect("sound"), None);
-        wanted
-            .install_with(&maven, None, &|_| {})
-            .expect("repaired");
+        wanted.install_with(&maven, None, &|_| {}).expect("repaired");
         let left: Vec<_> = fs::read_dir(folder.path().join("cache/metricstream"))
             .expect("read")
             .map(|e| e.expect("read").file_name())
             .collect();
-        assert_eq!(
-            left.len(),
-            2,
-            "the installation and its lock, no temporary folder: {left:?}"
-        );
+        assert_eq!(left.len(), 2, "the installation and its lock, no temporary folder: {left:?}");
     }
 
     #[test]
     fn a_failing_maven_is_quoted_and_leaves_nothing_half_done() {
         let folder = tempfile::tempdir().expect("a folder");
         let wanted = wanted(&folder.path().join("cache"));
-        let maven = script(
-            folder.path(),
-            "echo '[ERROR] Could not transfer artifact: no route'; exit 1",
-        );
-        let error = wanted
-            .install_with(&maven, None, &|_| {})
-            .expect_err("failed")
-            .to_string();
-        assert!(
-            error.contains("no route") && error.contains("settings.xml"),
-            "{error}"
-        );
+        let maven = script(folder.path(), "echo '[ERROR] Could not transfer artifact: no route'; exit 1");
+        let error = wanted.install_with(&maven, None, &|_| {}).expect_err("failed").to_string();
+        assert!(error.contains("no route") && error.contains("settings.xml"), "{error}");
         let maven = script(folder.path(), "mkdir libs");
-        let error = wanted
-            .install_with(&maven, None, &|_| {})
-            .expect_err("brought nothing")
-            .to_string();
+        let error = wanted.install_with(&maven, None, &|_| {}).expect_err("brought nothing").to_string();
         assert!(error.contains("kafka-clients-"), "{error}");
         assert_eq!(wanted.find().expect("sound"), None);
     }

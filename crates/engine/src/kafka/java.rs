@@ -26,10 +26,7 @@ impl Java {
     /// # Errors
     /// If there is none, or none that Apache Kafka runs on; says what to install.
     pub fn find() -> Result<Self, EngineError> {
-        Self::find_in(
-            env::var_os("JAVA_HOME").map(PathBuf::from),
-            env::var_os("PATH").as_deref(),
-        )
+        Self::find_in(env::var_os("JAVA_HOME").map(PathBuf::from), env::var_os("PATH").as_deref())
     }
 
     fn find_in(home: Option<PathBuf>, path: Option<&std::ffi::OsStr>) -> Result<Self, EngineError> {
@@ -41,9 +38,7 @@ impl Java {
                 }
                 java
             }
-            None => program_in(path, "java").ok_or(EngineError::NoJava {
-                needed: JAVA_NEEDED,
-            })?,
+            None => program_in(path, "java").ok_or(EngineError::NoJava { needed: JAVA_NEEDED })?,
         };
         Self::ask(&program)
     }
@@ -53,46 +48,25 @@ impl Java {
             .args(["-XshowSettings:properties", "-version"])
             .stdin(Stdio::null())
             .output()
-            .map_err(|source| EngineError::Spawn {
-                program: program.into(),
-                source,
-            })?;
+            .map_err(|source| EngineError::Spawn { program: program.into(), source })?;
         let text = String::from_utf8_lossy(&out.stderr);
         Self::of_settings(program, &text)
     }
 
     fn of_settings(program: &Path, text: &str) -> Result<Self, EngineError> {
         let value = |name: &str| {
-            text.lines()
-                .find_map(|line| {
-                    line.trim()
-                        .strip_prefix(name)?
-                        .trim_start()
-                        .strip_prefix('=')
-                })
-                .map(str::trim)
+            text.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')).map(str::trim)
         };
-        let wrong = |found: &str| EngineError::WrongJava {
-            java: program.into(),
-            found: found.to_owned(),
-            needed: JAVA_NEEDED,
-        };
+        let wrong =
+            |found: &str| EngineError::WrongJava { java: program.into(), found: found.to_owned(), needed: JAVA_NEEDED };
         let Some(version) = value("java.version") else {
-            let first = text
-                .lines()
-                .find(|line| !line.trim().is_empty())
-                .unwrap_or("without a version");
-            return Err(wrong(&format!(
-                "of an unknown version ({})",
-                first.chars().take(200).collect::<String>()
-            )));
+            let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("without a version");
+            return Err(wrong(&format!("of an unknown version ({})", first.chars().take(200).collect::<String>())));
         };
         if major(version).is_none_or(|major| major < JAVA_NEEDED) {
             return Err(wrong(version));
         }
-        let real = value("java.home")
-            .map(|home| Path::new(home).join("bin/java"))
-            .filter(|java| is_executable(java));
+        let real = value("java.home").map(|home| Path::new(home).join("bin/java")).filter(|java| is_executable(java));
         Ok(Self {
             program: real.unwrap_or_else(|| program.into()),
             version: version.to_owned(),
@@ -112,15 +86,12 @@ fn major(version: &str) -> Option<u32> {
 
 /// The first executable `name` in the folders of `path`.
 pub(crate) fn program_in(path: Option<&std::ffi::OsStr>, name: &str) -> Option<PathBuf> {
-    env::split_paths(path?)
-        .map(|folder| folder.join(name))
-        .find(|program| is_executable(program))
+    env::split_paths(path?).map(|folder| folder.join(name)).find(|program| is_executable(program))
 }
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -141,13 +112,7 @@ mod tests {
 
     #[test]
     fn versions_are_read_in_every_style() {
-        for (text, wanted) in [
-            ("17.0.15", 17),
-            ("1.8.0_402", 8),
-            ("24-ea", 24),
-            ("21", 21),
-            ("11.0.2+9", 11),
-        ] {
+        for (text, wanted) in [("17.0.15", 17), ("1.8.0_402", 8), ("24-ea", 24), ("21", 21), ("11.0.2+9", 11)] {
             assert_eq!(major(text), Some(wanted), "{text}");
         }
         assert_eq!(major("unknown"), None);
@@ -156,35 +121,19 @@ mod tests {
     #[test]
     fn no_java_wrong_java_and_broken_java_home_say_what_to_do() {
         let folder = tempfile::tempdir().expect("a folder");
-        let none = Java::find_in(None, Some(folder.path().as_os_str()))
-            .expect_err("none")
-            .to_string();
-        assert!(
-            none.contains("JAVA_HOME") && none.contains("apt-get install openjdk-17"),
-            "{none}"
-        );
+        let none = Java::find_in(None, Some(folder.path().as_os_str())).expect_err("none").to_string();
+        assert!(none.contains("JAVA_HOME") && none.contains("apt-get install openjdk-17"), "{none}");
         let none = Java::find_in(None, None).expect_err("none").to_string();
         assert!(none.contains("no Java found"), "{none}");
-        let broken = Java::find_in(Some(folder.path().join("nowhere")), Some(OsStr::new("/")))
-            .expect_err("broken")
-            .to_string();
-        assert!(
-            broken.contains("nowhere") && broken.contains("unset it"),
-            "{broken}"
-        );
+        let broken =
+            Java::find_in(Some(folder.path().join("nowhere")), Some(OsStr::new("/"))).expect_err("broken").to_string();
+        assert!(broken.contains("nowhere") && broken.contains("unset it"), "{broken}");
 
         fake(folder.path(), "    java.version = 11.0.2");
-        let old = Java::find_in(Some(folder.path().into()), None)
-            .expect_err("old")
-            .to_string();
-        assert!(
-            old.contains("Java 11.0.2") && old.contains("needs Java 17"),
-            "{old}"
-        );
+        let old = Java::find_in(Some(folder.path().into()), None).expect_err("old").to_string();
+        assert!(old.contains("Java 11.0.2") && old.contains("needs Java 17"), "{old}");
         fake(folder.path(), "what do you want");
-        let odd = Java::find_in(Some(folder.path().into()), None)
-            .expect_err("odd")
-            .to_string();
+        let odd = Java::find_in(Some(folder.path().into()), None).expect_err("odd").to_string();
         assert!(odd.contains("unknown version (what do you want)"), "{odd}");
     }
 
@@ -198,13 +147,6 @@ mod tests {
         );
         fake(&folder.path().join("wrapper"), &says);
         let java = Java::find_in(Some(folder.path().join("wrapper")), None).expect("found");
-        assert_eq!(
-            java,
-            Java {
-                program: real,
-                version: "21.0.1".into(),
-                build: "21.0.1+12".into()
-            }
-        );
+        assert_eq!(java, Java { program: real, version: "21.0.1".into(), build: "21.0.1+12".into() });
     }
 }

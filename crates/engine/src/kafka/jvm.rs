@@ -48,35 +48,17 @@ pub(crate) fn configure(folder: &Path, server_properties: &str) -> Result<(), En
 
 fn flags(jvm: Jvm) -> Vec<String> {
     let tuned: &[&str] = match jvm {
-        Jvm::QuickStart => &[
-            "-Xms128M",
-            "-Xmx512M",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ],
+        Jvm::QuickStart => &["-Xms128M", "-Xmx512M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
         Jvm::Throughput => &["-Xms256M", "-Xmx1G"],
     };
     // No file in a shared temporary folder; rather an end that is seen than a node that limps.
-    let common = [
-        "-XX:-UsePerfData",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-Djava.awt.headless=true",
-    ];
-    tuned
-        .iter()
-        .chain(&common)
-        .map(|flag| (*flag).to_owned())
-        .collect()
+    let common = ["-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
+    tuned.iter().chain(&common).map(|flag| (*flag).to_owned()).collect()
 }
 
 impl Machine {
     pub(crate) fn new(java: Java, kafka: &Installed, jvm: Jvm) -> Result<Self, EngineError> {
-        Ok(Self {
-            java,
-            class_path: kafka.class_path()?,
-            flags: flags(jvm),
-            archive: None,
-        })
+        Ok(Self { java, class_path: kafka.class_path()?, flags: flags(jvm), archive: None })
     }
 
     /// How to start the node that was [`configure`]d in `folder`.
@@ -85,33 +67,13 @@ impl Machine {
         if let Some(archive) = &self.archive {
             args.push(format!("-XX:SharedArchiveFile={}", archive.display()));
             // One that does not fit is not used; that is slower, no error.
-            args.extend([
-                "-Xshare:auto".into(),
-                "-Xlog:cds=off".into(),
-                "-Xlog:class+path=off".into(),
-            ]);
+            args.extend(["-Xshare:auto".into(), "-Xlog:cds=off".into(), "-Xlog:class+path=off".into()]);
         }
-        args.push(format!(
-            "-XX:ErrorFile={}",
-            log.with_extension("crash.log").display()
-        ));
-        args.push(format!(
-            "-Dlog4j2.configurationFile={}",
-            folder.join(LOG4J_FILE).display()
-        ));
+        args.push(format!("-XX:ErrorFile={}", log.with_extension("crash.log").display()));
+        args.push(format!("-Dlog4j2.configurationFile={}", folder.join(LOG4J_FILE).display()));
         let properties = folder.join(SERVER_FILE).display().to_string();
-        args.extend([
-            "-cp".to_owned(),
-            self.class_path.clone(),
-            MAIN.to_owned(),
-            properties,
-        ]);
-        Launch {
-            program: self.java.program.clone(),
-            args,
-            log: log.into(),
-            name,
-        }
+        args.extend(["-cp".to_owned(), self.class_path.clone(), MAIN.to_owned(), properties]);
+        Launch { program: self.java.program.clone(), args, log: log.into(), name }
     }
 
     /// Uses the class-data archive of this Java, Kafka and flags; makes it first if there is none, which takes seconds.
@@ -122,9 +84,7 @@ impl Machine {
         guardian: &Arc<Guardian>,
         progress: &Progress,
     ) -> Result<(), EngineError> {
-        let path = kafka
-            .derived
-            .join(format!("classes-{:016x}.jsa", self.key(kafka)));
+        let path = kafka.derived.join(format!("classes-{:016x}.jsa", self.key(kafka)));
         if !path.exists() {
             let _lock = lock(&kafka.derived.join("archive.lock"))?;
             if !path.exists() {
@@ -138,27 +98,14 @@ impl Machine {
 
     /// Whatever makes an archive unusable, in one number.
     fn key(&self, kafka: &Installed) -> u64 {
-        let mut text = format!(
-            "{}\n{}\n{}\n",
-            self.java.build,
-            self.java.program.display(),
-            self.flags.join(" ")
-        );
+        let mut text = format!("{}\n{}\n{}\n", self.java.build, self.java.program.display(), self.flags.join(" "));
         for jar in &kafka.jars {
             let meta = jar.metadata().ok();
-            let changed = meta
-                .as_ref()
-                .and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok());
-            text.push_str(&format!(
-                "{} {:?} {changed:?}\n",
-                jar.display(),
-                meta.map(|m| m.len())
-            ));
+            let changed = meta.as_ref().and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+            text.push_str(&format!("{} {:?} {changed:?}\n", jar.display(), meta.map(|m| m.len())));
         }
         // FNV-1a: the same in every build of this program.
-        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
     /// One node by itself, started and stopped in order: at its end the Java machine writes what it had loaded.
@@ -180,15 +127,10 @@ impl Machine {
         };
         let data = work.0.join("data");
         format::prepare(&data, &format::random_id()?, 1, bootstrap)?;
-        configure(
-            &work.0,
-            &server_properties(&node, &[node], &data, &BTreeMap::new())?,
-        )?;
+        configure(&work.0, &server_properties(&node, &[node], &data, &BTreeMap::new())?)?;
         let (fresh, log) = (work.0.join("fresh.jsa"), work.0.join("training.log"));
         let mut launch = self.launch("training".into(), &work.0, &log);
-        launch
-            .args
-            .insert(0, format!("-XX:ArchiveClassesAtExit={}", fresh.display()));
+        launch.args.insert(0, format!("-XX:ArchiveClassesAtExit={}", fresh.display()));
         let process = Process::spawn(&launch, guardian)?;
         let ended = process.ended();
         let started = Instant::now();
@@ -205,11 +147,7 @@ impl Machine {
         }
         fs::rename(&fresh, path).map_err(|source| {
             tracing::warn!(log = text_from(&log, 0), "no class-data archive was made");
-            EngineError::Io {
-                doing: "make the class-data archive",
-                path: path.into(),
-                source,
-            }
+            EngineError::Io { doing: "make the class-data archive", path: path.into(), source }
         })
     }
 }

@@ -25,9 +25,7 @@ pub type Progress = dyn Fn(&str) + Send + Sync;
 pub(crate) fn entropy<const N: usize>() -> Result<[u8; N], EngineError> {
     const SOURCE: &str = "/dev/urandom";
     let mut bytes = [0; N];
-    File::open(SOURCE)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(EngineError::io("read", SOURCE))?;
+    File::open(SOURCE).and_then(|mut file| file.read_exact(&mut bytes)).map_err(EngineError::io("read", SOURCE))?;
     Ok(bytes)
 }
 
@@ -37,10 +35,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// The last `count` lines that are not empty.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
@@ -54,9 +49,6 @@ mod tests {
         assert_eq!(last_lines("a", 5), "a");
         assert_eq!(last_lines("", 5), "");
         assert_eq!(hex(&[0, 255, 16]), "00ff10");
-        assert_ne!(
-            entropy::<8>().expect("random"),
-            entropy::<8>().expect("random")
-        );
+        assert_ne!(entropy::<8>().expect("random"), entropy::<8>().expect("random"));
     }
 }

@@ -19,10 +19,7 @@ pub(crate) struct Ports {
 impl Ports {
     pub(crate) fn new() -> Result<Self, EngineError> {
         let random = u16::from_le_bytes(entropy::<2>()?);
-        Ok(Self {
-            next: FROM + random % (TO - FROM),
-            tried: 0,
-        })
+        Ok(Self { next: FROM + random % (TO - FROM), tried: 0 })
     }
 
     /// A free port, never the same twice, none of `reserved`.
@@ -41,11 +38,7 @@ impl Ports {
 
 /// Whether somebody listens on an explicit port.
 pub(crate) fn explicit(port: u16, needed_for: &str) -> Result<u16, EngineError> {
-    check(port).map_err(|source| EngineError::PortTaken {
-        port,
-        needed_for: needed_for.to_owned(),
-        source,
-    })?;
+    check(port).map_err(|source| EngineError::PortTaken { port, needed_for: needed_for.to_owned(), source })?;
     Ok(port)
 }
 
@@ -62,10 +55,7 @@ mod tests {
         let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
         let port = held.local_addr().expect("bound").port();
         let error = explicit(port, "broker 1").expect_err("taken").to_string();
-        assert!(
-            error.contains(&format!("port {port}")) && error.contains("broker 1"),
-            "{error}"
-        );
+        assert!(error.contains(&format!("port {port}")) && error.contains("broker 1"), "{error}");
         drop(held);
         assert_eq!(explicit(port, "broker 1").expect("free"), port);
 

@@ -9,9 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::sync::watch;
 
 use crate::error::EngineError;
@@ -56,14 +54,9 @@ impl Process {
             .append(true)
             .open(&launch.log)
             .map_err(EngineError::io("open", &launch.log))?;
-        let both = log
-            .try_clone()
-            .map_err(EngineError::io("share", &launch.log))?;
+        let both = log.try_clone().map_err(EngineError::io("share", &launch.log))?;
         let mut command = guardian.shim(&launch.program)?;
-        command
-            .args(&launch.args)
-            .stdout(Stdio::from(log))
-            .stderr(Stdio::from(both));
+        command.args(&launch.args).stdout(Stdio::from(log)).stderr(Stdio::from(both));
         let shared = Arc::new(Shared::default());
         let (ended_tx, ended) = watch::channel(None);
         let (started_tx, started) = mpsc::channel();
@@ -87,11 +80,8 @@ impl Process {
                 *shared.alive() = true;
                 let _ = started_tx.send(Ok(pid));
                 // Without reaping it: as long as it is a zombie its pid is its own.
-                while waitid(
-                    WaitId::Pid(pid),
-                    WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-                )
-                .is_err_and(|e| e == rustix::io::Errno::INTR)
+                while waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+                    .is_err_and(|e| e == rustix::io::Errno::INTR)
                 {}
                 let mut alive = shared.alive();
                 *alive = false;
@@ -102,18 +92,10 @@ impl Process {
                 let _ = ended_tx.send(Some(status));
             }
         };
-        let failed = |source| EngineError::Spawn {
-            program: launch.program.clone(),
-            source,
-        };
-        thread::Builder::new()
-            .name(launch.name.clone())
-            .spawn(keeper)
-            .map_err(failed)?;
-        let pid = started
-            .recv()
-            .unwrap_or_else(|_| Err(std::io::Error::other("its pid is unknown")))
-            .map_err(failed)?;
+        let failed = |source| EngineError::Spawn { program: launch.program.clone(), source };
+        thread::Builder::new().name(launch.name.clone()).spawn(keeper).map_err(failed)?;
+        let pid =
+            started.recv().unwrap_or_else(|_| Err(std::io::Error::other("its pid is unknown"))).map_err(failed)?;
         Ok(Self { pid, shared, ended })
     }
 
@@ -143,10 +125,7 @@ impl Process {
     pub(crate) fn kill_and_wait(&self, deadline: Duration) -> bool {
         let _ = self.signal(Signal::KILL);
         let alive = self.shared.alive();
-        let waited = self
-            .shared
-            .reaped
-            .wait_timeout_while(alive, deadline, |alive| *alive);
+        let waited = self.shared.reaped.wait_timeout_while(alive, deadline, |alive| *alive);
         let (alive, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !*alive
     }
@@ -160,11 +139,7 @@ impl Drop for Process {
 
 /// Waits for the end of a process.
 pub(crate) async fn end_of(mut ended: watch::Receiver<Option<ExitStatus>>) -> ExitStatus {
-    let status = ended
-        .wait_for(Option::is_some)
-        .await
-        .ok()
-        .and_then(|status| *status);
+    let status = ended.wait_for(Option::is_some).await.ok().and_then(|status| *status);
     // The sender is dropped without a word only if its thread panicked.
     status.unwrap_or_else(|| ExitStatus::from_raw(0))
 }
@@ -180,29 +155,15 @@ fn telling(text: &str) -> String {
     let mut errors = Vec::new();
     let mut after_error = false;
     for line in text.lines() {
-        let begins = [
-            "] ERROR ",
-            "] FATAL ",
-            "Caused by:",
-            "Error:",
-            "Exception in ",
-        ]
-        .iter()
-        .any(|word| line.contains(word));
+        let begins =
+            ["] ERROR ", "] FATAL ", "Caused by:", "Error:", "Exception in "].iter().any(|word| line.contains(word));
         // The line after an error names the exception; its stack is for the log.
-        if (begins || after_error)
-            && !line.trim_start().starts_with("at ")
-            && errors.len() < ERRORS_MAX
-        {
+        if (begins || after_error) && !line.trim_start().starts_with("at ") && errors.len() < ERRORS_MAX {
             errors.push(line);
         }
         after_error = begins;
     }
-    if errors.is_empty() {
-        super::last_lines(text, WITHOUT_ERRORS_MAX)
-    } else {
-        errors.join("\n")
-    }
+    if errors.is_empty() { super::last_lines(text, WITHOUT_ERRORS_MAX) } else { errors.join("\n") }
 }
 
 /// What was written to a log since it was `from` bytes long; of a long text the end.

@@ -5,12 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use metricstream_wire::api::fetch::{
-    FetchPartition, FetchRequest, FetchTopic, PartitionData, SnapshotId,
-};
-use metricstream_wire::api::fetch_snapshot::{
-    FetchSnapshotRequest, PartitionSnapshotRequest, TopicSnapshotRequest,
-};
+use metricstream_wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData, SnapshotId};
+use metricstream_wire::api::fetch_snapshot::{FetchSnapshotRequest, PartitionSnapshotRequest, TopicSnapshotRequest};
 use metricstream_wire::metadata_record::{MetadataRecord, leader_change};
 use metricstream_wire::record_batch::Batch;
 use metricstream_wire::{ErrorCode, Uuid, WireError};
@@ -86,9 +82,7 @@ pub(super) async fn run(
     };
     let mut turn = 0_usize;
     while !follower.controllers.is_empty() {
-        let nth = follower
-            .leader
-            .and_then(|id| follower.controllers.iter().position(|(c, _)| *c == id));
+        let nth = follower.leader.and_then(|id| follower.controllers.iter().position(|(c, _)| *c == id));
         let (id, address) = follower.controllers[nth.unwrap_or(turn % follower.controllers.len())];
         turn += 1;
         let Err(trouble) = follower.talk(id, address).await;
@@ -96,9 +90,7 @@ pub(super) async fn run(
         match trouble {
             Trouble::Closed => return,
             // Go there at once, unless that is where we just were.
-            Trouble::Elsewhere(leader) if leader >= 0 && leader != id => {
-                follower.leader = Some(leader)
-            }
+            Trouble::Elsewhere(leader) if leader >= 0 && leader != id => follower.leader = Some(leader),
             _ => {
                 follower.leader = None;
                 tokio::time::sleep(AFTER_FAILURE).await;
@@ -109,11 +101,7 @@ pub(super) async fn run(
 
 impl Follower {
     /// Reads from one controller until that fails.
-    async fn talk(
-        &mut self,
-        id: i32,
-        address: SocketAddr,
-    ) -> Result<std::convert::Infallible, Trouble> {
+    async fn talk(&mut self, id: i32, address: SocketAddr) -> Result<std::convert::Infallible, Trouble> {
         let mut connection = Connection::open(address, CONNECT).await?;
         loop {
             let answer = self.fetch(&mut connection).await?;
@@ -121,9 +109,7 @@ impl Follower {
             let named = &answer.current_leader;
             match code {
                 ErrorCode::NONE => {}
-                ErrorCode::FENCED_LEADER_EPOCH | ErrorCode::UNKNOWN_LEADER_EPOCH
-                    if named.leader_epoch >= 0 =>
-                {
+                ErrorCode::FENCED_LEADER_EPOCH | ErrorCode::UNKNOWN_LEADER_EPOCH if named.leader_epoch >= 0 => {
                     let news = self.epoch != named.leader_epoch;
                     self.epoch = named.leader_epoch;
                     if named.leader_id == id && news {
@@ -205,10 +191,7 @@ impl Follower {
                     let controller = (node, batch.partition_leader_epoch);
                     if self.known.controller != Some(controller) {
                         self.known.controller = Some(controller);
-                        seen.push(Observed::Controller {
-                            node,
-                            epoch: controller.1,
-                        });
+                        seen.push(Observed::Controller { node, epoch: controller.1 });
                     }
                 }
             } else if let Some(value) = record.value {
@@ -221,31 +204,19 @@ impl Follower {
 
     async fn tell(&self, at: ObservedAt, seen: Vec<Observed>) -> Result<(), Trouble> {
         for what in seen {
-            self.seen
-                .send(Observation { at, what })
-                .await
-                .map_err(|_| Trouble::Closed)?;
+            self.seen.send(Observation { at, what }).await.map_err(|_| Trouble::Closed)?;
         }
         Ok(())
     }
 
     /// Reads a snapshot whole, and tells what is different from what was known before.
-    async fn snapshot(
-        &mut self,
-        connection: &mut Connection,
-        id: &SnapshotId,
-    ) -> Result<(), Trouble> {
+    async fn snapshot(&mut self, connection: &mut Connection, id: &SnapshotId) -> Result<(), Trouble> {
         let mut bytes = BytesMut::new();
         loop {
             let position = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
             let piece = self.snapshot_piece(connection, id, position).await?;
-            let size = usize::try_from(piece.0)
-                .ok()
-                .filter(|n| *n <= SNAPSHOT_MAX_BYTES);
-            let size = size.ok_or(WireError::Range {
-                what: "size of a snapshot",
-                value: piece.0,
-            })?;
+            let size = usize::try_from(piece.0).ok().filter(|n| *n <= SNAPSHOT_MAX_BYTES);
+            let size = size.ok_or(WireError::Range { what: "size of a snapshot", value: piece.0 })?;
             if piece.1.is_empty() && bytes.len() < size {
                 return Err(Trouble::Empty);
             }
@@ -265,10 +236,7 @@ impl Follower {
                 image.apply(MetadataRecord::decode(value)?, &mut Vec::new());
             }
         }
-        let at = ObservedAt::Polled {
-            at: Instant::now(),
-            error: self.heard.elapsed(),
-        };
+        let at = ObservedAt::Polled { at: Instant::now(), error: self.heard.elapsed() };
         let seen = image.differences(&self.known);
         self.known = image;
         self.offset = id.end_offset;

@@ -70,22 +70,12 @@ impl Image {
 
     fn register(&mut self, r: &RegisterBroker, seen: &mut Vec<Observed>) {
         let (broker, broker_epoch) = (r.broker_id, r.broker_epoch);
-        let image = BrokerImage {
-            broker_epoch,
-            fenced: r.fenced,
-            in_controlled_shutdown: r.in_controlled_shutdown,
-        };
+        let image = BrokerImage { broker_epoch, fenced: r.fenced, in_controlled_shutdown: r.in_controlled_shutdown };
         self.brokers.insert(broker, image);
-        seen.push(Observed::BrokerRegistered {
-            broker,
-            broker_epoch,
-        });
+        seen.push(Observed::BrokerRegistered { broker, broker_epoch });
         // A snapshot tells of a broker that was unfenced long ago in this one record.
         if !r.fenced {
-            seen.push(Observed::BrokerUnfenced {
-                broker,
-                broker_epoch,
-            });
+            seen.push(Observed::BrokerUnfenced { broker, broker_epoch });
         }
     }
 
@@ -98,15 +88,9 @@ impl Image {
         }
         image.fenced = fenced;
         seen.push(if fenced {
-            Observed::BrokerFenced {
-                broker,
-                broker_epoch,
-            }
+            Observed::BrokerFenced { broker, broker_epoch }
         } else {
-            Observed::BrokerUnfenced {
-                broker,
-                broker_epoch,
-            }
+            Observed::BrokerUnfenced { broker, broker_epoch }
         });
     }
 
@@ -116,10 +100,7 @@ impl Image {
             && !image.in_controlled_shutdown
         {
             image.in_controlled_shutdown = true;
-            seen.push(Observed::BrokerShuttingDown {
-                broker: r.broker_id,
-                broker_epoch: r.broker_epoch,
-            });
+            seen.push(Observed::BrokerShuttingDown { broker: r.broker_id, broker_epoch: r.broker_epoch });
         }
         if r.fenced != 0 {
             self.fence(r.broker_id, r.broker_epoch, r.fenced == 1, seen);
@@ -175,22 +156,13 @@ impl Image {
             let (broker, broker_epoch) = (*id, now.broker_epoch);
             let was = before.brokers.get(id);
             if was.is_none_or(|w| w.broker_epoch != now.broker_epoch) {
-                seen.push(Observed::BrokerRegistered {
-                    broker,
-                    broker_epoch,
-                });
+                seen.push(Observed::BrokerRegistered { broker, broker_epoch });
             }
             let was_fenced = was.is_none_or(|w| w.fenced);
             if was_fenced && !now.fenced {
-                seen.push(Observed::BrokerUnfenced {
-                    broker,
-                    broker_epoch,
-                });
+                seen.push(Observed::BrokerUnfenced { broker, broker_epoch });
             } else if !was_fenced && now.fenced {
-                seen.push(Observed::BrokerFenced {
-                    broker,
-                    broker_epoch,
-                });
+                seen.push(Observed::BrokerFenced { broker, broker_epoch });
             }
         }
         for (key, now) in &self.partitions {
@@ -198,13 +170,8 @@ impl Image {
                 seen.push(observed(&key.0, key.1, now));
             }
         }
-        let gone = before
-            .topics
-            .iter()
-            .filter(|(id, _)| !self.topics.contains_key(*id));
-        seen.extend(gone.map(|(_, topic)| Observed::TopicDeleted {
-            topic: topic.clone(),
-        }));
+        let gone = before.topics.iter().filter(|(id, _)| !self.topics.contains_key(*id));
+        seen.extend(gone.map(|(_, topic)| Observed::TopicDeleted { topic: topic.clone() }));
         seen
     }
 }
@@ -230,13 +197,7 @@ mod tests {
     fn metrics(image: &mut Image) -> Uuid {
         let topic_id = [1; 16];
         let mut seen = Vec::new();
-        image.apply(
-            MetadataRecord::Topic(Topic {
-                name: "metrics".into(),
-                topic_id,
-            }),
-            &mut seen,
-        );
+        image.apply(MetadataRecord::Topic(Topic { name: "metrics".into(), topic_id }), &mut seen);
         let partition = Partition {
             partition_id: 0,
             topic_id,
@@ -256,53 +217,20 @@ mod tests {
         let mut image = Image::default();
         let topic_id = metrics(&mut image);
         let mut seen = Vec::new();
-        let broker = RegisterBroker {
-            broker_id: 2,
-            broker_epoch: 5,
-            fenced: false,
-            ..Default::default()
-        };
+        let broker = RegisterBroker { broker_id: 2, broker_epoch: 5, fenced: false, ..Default::default() };
         image.apply(MetadataRecord::RegisterBroker(broker), &mut seen);
         seen.clear();
-        let change = PartitionChange {
-            partition_id: 0,
-            topic_id,
-            isr: Some(vec![1, 3]),
-            leader: 1,
-            ..Default::default()
-        };
+        let change =
+            PartitionChange { partition_id: 0, topic_id, isr: Some(vec![1, 3]), leader: 1, ..Default::default() };
         image.apply(MetadataRecord::PartitionChange(change), &mut seen);
-        image.apply(
-            MetadataRecord::FenceBroker(FenceBroker { id: 2, epoch: 5 }),
-            &mut seen,
-        );
-        image.apply(
-            MetadataRecord::FenceBroker(FenceBroker { id: 2, epoch: 5 }),
-            &mut seen,
-        );
+        image.apply(MetadataRecord::FenceBroker(FenceBroker { id: 2, epoch: 5 }), &mut seen);
+        image.apply(MetadataRecord::FenceBroker(FenceBroker { id: 2, epoch: 5 }), &mut seen);
         assert_eq!(seen.len(), 2, "fenced twice is told once: {seen:?}");
-        let Observed::Partition {
-            leader: 1,
-            leader_epoch: 1,
-            partition_epoch: 1,
-            isr,
-            replicas,
-            ..
-        } = &seen[0]
-        else {
+        let Observed::Partition { leader: 1, leader_epoch: 1, partition_epoch: 1, isr, replicas, .. } = &seen[0] else {
             panic!("{seen:?}");
         };
-        assert_eq!(
-            (isr.as_slice(), replicas.as_slice()),
-            (&[1, 3][..], &[2, 1, 3][..])
-        );
-        assert_eq!(
-            seen[1],
-            Observed::BrokerFenced {
-                broker: 2,
-                broker_epoch: 5
-            }
-        );
+        assert_eq!((isr.as_slice(), replicas.as_slice()), (&[1, 3][..], &[2, 1, 3][..]));
+        assert_eq!(seen[1], Observed::BrokerFenced { broker: 2, broker_epoch: 5 });
     }
 
     #[test]
@@ -310,12 +238,7 @@ mod tests {
         let mut image = Image::default();
         let topic_id = metrics(&mut image);
         let mut seen = Vec::new();
-        let change = PartitionChange {
-            partition_id: 0,
-            topic_id,
-            isr: Some(vec![2]),
-            ..Default::default()
-        };
+        let change = PartitionChange { partition_id: 0, topic_id, isr: Some(vec![2]), ..Default::default() };
         image.apply(MetadataRecord::PartitionChange(change), &mut seen);
         let p = &image.partitions[&("metrics".to_owned(), 0)];
         assert_eq!((p.leader, p.leader_epoch, p.partition_epoch), (2, 0, 1));
@@ -327,18 +250,9 @@ mod tests {
         metrics(&mut before);
         let mut after = before.clone();
         assert_eq!(after.differences(&before), Vec::new());
-        after
-            .partitions
-            .get_mut(&("metrics".to_owned(), 0))
-            .unwrap()
-            .leader = 3;
+        after.partitions.get_mut(&("metrics".to_owned(), 0)).unwrap().leader = 3;
         assert_eq!(after.differences(&before).len(), 1);
         let empty = Image::default();
-        assert_eq!(
-            empty.differences(&before),
-            vec![Observed::TopicDeleted {
-                topic: "metrics".into()
-            }]
-        );
+        assert_eq!(empty.differences(&before), vec![Observed::TopicDeleted { topic: "metrics".into() }]);
     }
 }

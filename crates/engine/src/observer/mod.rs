@@ -37,11 +37,7 @@ impl Observer {
 
     /// Asks brokers for their metadata every `every`: what is seen is late by up to that, and says so.
     #[must_use]
-    pub fn poll(
-        brokers: Vec<SocketAddr>,
-        every: Duration,
-        seen: mpsc::Sender<Observation>,
-    ) -> Self {
+    pub fn poll(brokers: Vec<SocketAddr>, every: Duration, seen: mpsc::Sender<Observation>) -> Self {
         let (tx, image) = watch::channel(Arc::new(Image::default()));
         let task = tokio::spawn(poll::run(brokers, every, seen, tx)).abort_handle();
         Self { task, image }
@@ -70,26 +66,16 @@ impl Drop for Observer {
 /// the wall clocks are one; what remains is the rounding to a millisecond and a step of the clock between the two reads.
 fn controller_time(timestamp_ms: i64) -> ObservedAt {
     let before = Instant::now();
-    let wall = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let after = Instant::now();
     let read = after - before;
-    let then = Duration::from_micros(
-        u64::try_from(timestamp_ms)
-            .unwrap_or(0)
-            .saturating_mul(1000)
-            + 500,
-    );
+    let then = Duration::from_micros(u64::try_from(timestamp_ms).unwrap_or(0).saturating_mul(1000) + 500);
     let middle = before + read / 2;
     let at = match wall.checked_sub(then) {
         Some(ago) => middle.checked_sub(ago).unwrap_or(middle),
         None => middle + (then - wall).min(Duration::from_secs(1)),
     };
-    ObservedAt::Controller {
-        at,
-        error: Duration::from_micros(500) + read,
-    }
+    ObservedAt::Controller { at, error: Duration::from_micros(500) + read }
 }
 
 #[cfg(test)]
@@ -98,22 +84,14 @@ mod tests {
 
     #[test]
     fn the_controllers_clock_is_mapped_within_its_stated_error() {
-        let now_ms = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap()
-            .as_millis();
+        let now_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         let now = Instant::now();
-        let ObservedAt::Controller { at, error } =
-            controller_time(i64::try_from(now_ms).unwrap() - 2_000)
-        else {
+        let ObservedAt::Controller { at, error } = controller_time(i64::try_from(now_ms).unwrap() - 2_000) else {
             panic!("the controller's clock");
         };
         let ago = now - at;
         // The two reads above are not one moment either: half a second is generous to a machine that stalls.
-        assert!(
-            ago.abs_diff(Duration::from_secs(2)) < Duration::from_millis(500),
-            "{ago:?}"
-        );
+        assert!(ago.abs_diff(Duration::from_secs(2)) < Duration::from_millis(500), "{ago:?}");
         assert!(error >= Duration::from_micros(500));
     }
 }

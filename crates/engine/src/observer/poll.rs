@@ -30,10 +30,7 @@ pub(super) async fn run(
             }
             Ok(answer) => {
                 let now = image_of(&answer, &known);
-                let at = ObservedAt::Polled {
-                    at: Instant::now(),
-                    error: heard.elapsed(),
-                };
+                let at = ObservedAt::Polled { at: Instant::now(), error: heard.elapsed() };
                 heard = Instant::now();
                 for what in now.differences(&known) {
                     if seen.send(Observation { at, what }).await.is_err() {
@@ -56,16 +53,9 @@ fn image_of(answer: &MetadataResponse, before: &Image) -> Image {
     }
     // A broker that is not listed any more is fenced or gone; a metadata answer does not say which.
     for (id, was) in &before.brokers {
-        image.brokers.entry(*id).or_insert_with(|| BrokerImage {
-            fenced: true,
-            ..was.clone()
-        });
+        image.brokers.entry(*id).or_insert_with(|| BrokerImage { fenced: true, ..was.clone() });
     }
-    for topic in answer
-        .topics
-        .iter()
-        .filter(|t| !t.is_internal && t.error_code == 0)
-    {
+    for topic in answer.topics.iter().filter(|t| !t.is_internal && t.error_code == 0) {
         let Some(name) = &topic.name else { continue };
         for p in &topic.partitions {
             let key = (name.clone(), p.partition_index);

@@ -20,13 +20,10 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// failure if `METRICSTREAM_REQUIRE_ALL` is set, as it is where all of the tests must have run.
 pub(crate) async fn kafka(test: &str) -> Option<tokio::sync::MutexGuard<'static, ()>> {
     let turn = TURN.lock().await;
-    let found =
-        Java::find().and_then(|_| Wanted::from_env(None).find_or_install(&|text| say(text)));
+    let found = Java::find().and_then(|_| Wanted::from_env(None).find_or_install(&|text| say(text)));
     match found {
         Ok(_) => Some(turn),
-        Err(error)
-            if std::env::var_os("METRICSTREAM_REQUIRE_ALL").is_some_and(|value| value == "1") =>
-        {
+        Err(error) if std::env::var_os("METRICSTREAM_REQUIRE_ALL").is_some_and(|value| value == "1") => {
             panic!("{test} must not be skipped: {error}")
         }
         Err(error) => {
@@ -46,28 +43,14 @@ pub(crate) const fn harness() -> &'static str {
 }
 
 pub(crate) fn guardian() -> GuardianCommand {
-    GuardianCommand {
-        program: harness().into(),
-        args: vec!["guardian".into()],
-    }
+    GuardianCommand { program: harness().into(), args: vec!["guardian".into()] }
 }
 
 /// A cluster below `folder`, in its profile for quick tests.
 pub(crate) fn spec(folder: &Path, brokers: u32, controllers: Controllers) -> ClusterSpec {
-    let topology = Topology {
-        brokers,
-        controllers,
-        profile: Profile::Fast,
-        broker_config: BTreeMap::new(),
-        topics: Vec::new(),
-    };
-    ClusterSpec::new(
-        "test",
-        &topology,
-        folder.join("data"),
-        folder.join("logs"),
-        guardian(),
-    )
+    let topology =
+        Topology { brokers, controllers, profile: Profile::Fast, broker_config: BTreeMap::new(), topics: Vec::new() };
+    ClusterSpec::new("test", &topology, folder.join("data"), folder.join("logs"), guardian())
 }
 
 pub(crate) async fn start(spec: ClusterSpec) -> Result<Engine, EngineError> {
@@ -100,9 +83,6 @@ pub(crate) fn port_is_free(port: u16) -> bool {
 
 /// Whether a process is there, be it only a zombie.
 pub(crate) fn exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a pid");
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     rustix::process::test_kill_process(pid).is_ok()
 }

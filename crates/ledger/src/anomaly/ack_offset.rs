@@ -42,9 +42,8 @@ pub(crate) fn suspects(view: &View<'_>) -> Vec<(crate::history::LaneId, u64)> {
     for lane in view.lanes.sorted() {
         lane.each_chunk(view.groups(), |index, chunk| {
             let acks = !chunk.acked.is_empty() && !chunk.acks_agree();
-            let missing = |group| {
-                (0..CHUNK as usize / 64).any(|i| chunk.in_log.word(i) & !chunk.delivered(group).word(i) != 0)
-            };
+            let missing =
+                |group| (0..CHUNK as usize / 64).any(|i| chunk.in_log.word(i) & !chunk.delivered(group).word(i) != 0);
             if acks || (0..view.groups()).any(|group| view.has_final_commit(group) && missing(group)) {
                 found.push((lane.id, index));
             }

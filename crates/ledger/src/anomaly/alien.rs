@@ -39,8 +39,11 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         let shared = view.header.topics.get(usize::from(place.tp.topic)).is_some_and(|topic| topic.shared);
         let aliens = &place.aliens;
         let mut report = |group: Option<usize>, tally: &Tally, why: Alien| {
-            let verdict = if shared && why != Alien::WrongPartition { Judgement::Counted } else { Judgement::Violation };
-            out.report(AnomalyKind::Alien, (place.tp, group), tally, verdict, || text(why, tally.count, group.is_some()));
+            let verdict =
+                if shared && why != Alien::WrongPartition { Judgement::Counted } else { Judgement::Violation };
+            out.report(AnomalyKind::Alien, (place.tp, group), tally, verdict, || {
+                text(why, tally.count, group.is_some())
+            });
         };
         report(None, &aliens.bad_crc, Alien::BadCrc);
         report(None, &aliens.foreign, Alien::ForeignRun);

@@ -51,12 +51,17 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         for (chunk, seen) in state.seen.chunks() {
             let visible = place.log.seen(chunk);
             let base = chunk * u64::from(CHUNK);
-            runs_of(0, CHUNK, |i| seen.word(i) & !visible.word(i), |a, b| {
-                let (from, to) = ((base + u64::from(a)).max(start), (base + u64::from(b)).max(start));
-                if from < to {
-                    gone.add(to - from, Spot::offsets(from, to));
-                }
-            });
+            runs_of(
+                0,
+                CHUNK,
+                |i| seen.word(i) & !visible.word(i),
+                |a, b| {
+                    let (from, to) = ((base + u64::from(a)).max(start), (base + u64::from(b)).max(start));
+                    if from < to {
+                        gone.add(to - from, Spot::offsets(from, to));
+                    }
+                },
+            );
         }
         let topic = view.header.topics.get(usize::from(place.tp.topic));
         if topic.is_some_and(|topic| topic.compacted) {

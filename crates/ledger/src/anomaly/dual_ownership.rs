@@ -67,7 +67,10 @@ impl Ownership {
                 let Some((_, early_last_us)) = early.delivered_us else { continue };
                 // An owner that never gave up (a crash that nobody reported) is judged by its last delivery alone.
                 let delivered_on = early_last_us > late.from_us;
-                if early.member != late.member && delivered_on && early.to_us.is_none_or(|end_us| late_first_us < end_us) {
+                if early.member != late.member
+                    && delivered_on
+                    && early.to_us.is_none_or(|end_us| late_first_us < end_us)
+                {
                     found.push((early.member, late.member, late.from_us));
                 }
             }

@@ -33,7 +33,9 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
             let at = (place.tp, Some(group));
             out.report(AnomalyKind::InconsistentOffset, at, &tally, violation_if(guaranteed), || {
                 let (count, blocks) = (tally.count, different.len());
-                format!("{count} offsets hold another message now than the group was given; {blocks} blocks differ ({why})")
+                format!(
+                    "{count} offsets hold another message now than the group was given; {blocks} blocks differ ({why})"
+                )
             });
         }
     }

@@ -200,7 +200,11 @@ fn sentence(name: &str, offsets: Option<(i64, i64)>, count: u64, cause: &str) ->
         None => (format!("{count} messages at unreported offsets"), "were"),
     };
     let lead = if cause.starts_with("truncated") { "" } else { "lost: " };
-    if lead.is_empty() { format!("{what} of {name} {was} {cause}") } else { format!("{what} of {name} {was} {lead}{cause}") }
+    if lead.is_empty() {
+        format!("{what} of {name} {was} {cause}")
+    } else {
+        format!("{what} of {name} {was} {lead}{cause}")
+    }
 }
 
 fn evidence(view: &View<'_>, place: u32, tally: &Tally, verdict: Judgement) -> String {

@@ -122,7 +122,9 @@ impl AnomalyKind {
     pub fn rule(self) -> &'static str {
         match self {
             Self::Lost => "violation if durability is guaranteed, else expected",
-            Self::LostToGroup => "violation if what is below the high watermark is guaranteed, else expected; counted after a seek",
+            Self::LostToGroup => {
+                "violation if what is below the high watermark is guaranteed, else expected; counted after a seek"
+            }
             Self::UnknownSurvived => "counted",
             Self::Phantom | Self::EpochRegression => "violation",
             Self::Alien => "violation; a foreign run's is counted in a topic that others write to",
@@ -135,7 +137,9 @@ impl AnomalyKind {
                 "violation if what is below the high watermark is guaranteed, else expected"
             }
             Self::AckOffsetMismatch => "violation if durability is guaranteed, else expected",
-            Self::CommitFault => "violation; a commit that goes back is expected if committed offsets are not guaranteed",
+            Self::CommitFault => {
+                "violation; a commit that goes back is expected if committed offsets are not guaranteed"
+            }
             Self::DualOwnership => "violation; expected if the timeline says that one of the two was stalled",
         }
     }
@@ -154,7 +158,9 @@ impl AnomalyKind {
             Self::SkippedPoll => "next offset per member and partition; jumps resolved against the audit",
             Self::NonMonotonicPoll => "next offset per member and partition",
             Self::InconsistentOffset => "per 4,096 offsets a 64-bit sum of hash(offset, id) per observer",
-            Self::AckOffsetMismatch => "runs (sequence, offset, count), merged; per chunk a sum of hash(sequence, offset)",
+            Self::AckOffsetMismatch => {
+                "runs (sequence, offset, count), merged; per chunk a sum of hash(sequence, offset)"
+            }
             Self::EpochRegression => "highest epoch per partition",
             Self::CommittedOffsetLost => {
                 "high watermark per epoch (a new leader may report a lower one: KIP-207); offset bitmaps against the audit"

@@ -10,7 +10,9 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         let runs = lane.runs_where(view.groups(), |_, c, i| c.in_log.word(i) & !c.acked.word(i) & !c.failed.word(i));
         for (from, to) in runs {
             let to = to.min(lane.sent);
-            if from < to && let Some(place) = lane.place {
+            if from < to
+                && let Some(place) = lane.place
+            {
                 tallies.add(place, to - from, Spot::messages(lane.id, from, to, None));
                 out.counts.unknown_survived += to - from;
             }

@@ -1,7 +1,7 @@
 //! Pairs about delivery: what groups are given and what they commit.
 
-use super::script::{Script, TP};
 use super::Pair;
+use super::script::{Script, TP};
 use crate::accounting::Judgement::{Expected, Violation};
 use crate::anomaly::AnomalyKind;
 use crate::timeline::What;
@@ -21,7 +21,8 @@ fn done(script: Script) -> Script {
 fn polls() -> Vec<Pair> {
     let gap = |next: u64| {
         // Offset 4 is a control marker, or a message.
-        let script = Script::new().assigned(1, 0).sent(10).delivered(1, 0, 4, 0).delivered(1, next, 5, 5).committed(1, 10);
+        let script =
+            Script::new().assigned(1, 0).sent(10).delivered(1, 0, 4, 0).delivered(1, next, 5, 5).committed(1, 10);
         script.unknown(0, 10).logged(0, 4, 0)
     };
     vec![
@@ -34,8 +35,14 @@ fn polls() -> Vec<Pair> {
             ),
             passes: (
                 "message 9 was never delivered, the group committed 9",
-                Script::new().assigned(1, 0).sent(10).ok(0, 10, 0).delivered(1, 0, 9, 0).committed(1, 9)
-                    .logged(0, 10, 0).audited(0, 10, 9),
+                Script::new()
+                    .assigned(1, 0)
+                    .sent(10)
+                    .ok(0, 10, 0)
+                    .delivered(1, 0, 9, 0)
+                    .committed(1, 9)
+                    .logged(0, 10, 0)
+                    .audited(0, 10, 9),
             ),
         },
         Pair {
@@ -67,13 +74,31 @@ fn polls() -> Vec<Pair> {
             verdict: Violation,
             fails: (
                 "the group is given the log's second half first",
-                done(Script::new().assigned(1, 0).sent(10).ok(0, 10, 0).delivered(1, 5, 5, 5)
-                    .revoked(1).assigned(2, 0).delivered(2, 0, 5, 0).committed(2, 5)),
+                done(
+                    Script::new()
+                        .assigned(1, 0)
+                        .sent(10)
+                        .ok(0, 10, 0)
+                        .delivered(1, 5, 5, 5)
+                        .revoked(1)
+                        .assigned(2, 0)
+                        .delivered(2, 0, 5, 0)
+                        .committed(2, 5),
+                ),
             ),
             passes: (
                 "it is given the halves in the log's order",
-                done(Script::new().assigned(1, 0).sent(10).ok(0, 10, 0).delivered(1, 0, 5, 0)
-                    .revoked(1).assigned(2, 5).delivered(2, 5, 5, 5).committed(2, 5)),
+                done(
+                    Script::new()
+                        .assigned(1, 0)
+                        .sent(10)
+                        .ok(0, 10, 0)
+                        .delivered(1, 0, 5, 0)
+                        .revoked(1)
+                        .assigned(2, 5)
+                        .delivered(2, 5, 5, 5)
+                        .committed(2, 5),
+                ),
             ),
         },
     ]
@@ -115,12 +140,23 @@ fn commits() -> Vec<Pair> {
             verdict: Violation,
             fails: (
                 "commit 10 after 9 messages were delivered",
-                owned().delivered(1, 0, 9, 0).committed(1, 10).delivered(1, 9, 1, 9).logged(0, 10, 0).audited(0, 10, 10),
+                owned()
+                    .delivered(1, 0, 9, 0)
+                    .committed(1, 10)
+                    .delivered(1, 9, 1, 9)
+                    .logged(0, 10, 0)
+                    .audited(0, 10, 10),
             ),
             passes: (
                 "commit 10 after 9 messages and a control marker",
-                Script::new().assigned(1, 0).sent(9).ok(0, 9, 0).delivered(1, 0, 9, 0).committed(1, 10)
-                    .logged(0, 9, 0).audited(0, 10, 10),
+                Script::new()
+                    .assigned(1, 0)
+                    .sent(9)
+                    .ok(0, 9, 0)
+                    .delivered(1, 0, 9, 0)
+                    .committed(1, 10)
+                    .logged(0, 9, 0)
+                    .audited(0, 10, 10),
             ),
         },
         Pair {

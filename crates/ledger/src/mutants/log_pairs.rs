@@ -1,7 +1,7 @@
 //! Pairs about the log: what the audit finds.
 
-use super::script::{LANE, OTHER, Script, TP};
 use super::Pair;
+use super::script::{LANE, OTHER, Script, TP};
 use crate::accounting::Judgement::{Counted, Violation};
 use crate::anomaly::AnomalyKind;
 use crate::history::{Alien, Record};
@@ -37,9 +37,7 @@ fn lost() -> Vec<Pair> {
             verdict: Violation,
             fails: (
                 "the topic is gone at the audit",
-                Script::ten_acked()
-                    .push(Record::Bounds { tp: TP, bounds: None })
-                    .push(Record::AuditDone { at_us: 9 }),
+                Script::ten_acked().push(Record::Bounds { tp: TP, bounds: None }).push(Record::AuditDone { at_us: 9 }),
             ),
             passes: (
                 "the topic is gone, and nothing was guaranteed",
@@ -60,12 +58,21 @@ fn wrong_messages() -> Vec<Pair> {
     let misplaced = Record::Logged { tp: TP, base_offset: 10, lane: OTHER, first_seq: 0, count: 1 };
     let sent_there = Record::Sent { at_us: 1, lane: OTHER, up_to_seq: 1 };
     let there = TP.partition + 1;
-    let placed = Record::Logged { tp: crate::history::Tp { topic: 0, partition: there }, base_offset: 10, lane: OTHER, first_seq: 0, count: 1 };
+    let placed = Record::Logged {
+        tp: crate::history::Tp { topic: 0, partition: there },
+        base_offset: 10,
+        lane: OTHER,
+        first_seq: 0,
+        count: 1,
+    };
     vec![
         Pair {
             kind: AnomalyKind::UnknownSurvived,
             verdict: Counted,
-            fails: ("a send of unknown outcome is in the log", Script::new().sent(1).unknown(0, 1).logged(0, 1, 0).audited(0, 1, 0)),
+            fails: (
+                "a send of unknown outcome is in the log",
+                Script::new().sent(1).unknown(0, 1).logged(0, 1, 0).audited(0, 1, 0),
+            ),
             passes: ("it is not in the log", Script::new().sent(1).unknown(0, 1).audited(0, 0, 0)),
         },
         Pair {
@@ -77,7 +84,10 @@ fn wrong_messages() -> Vec<Pair> {
         Pair {
             kind: AnomalyKind::Phantom,
             verdict: Violation,
-            fails: ("a message is in the log that was never sent", Script::ten_acked().logged(0, 11, 0).audited(0, 11, 0)),
+            fails: (
+                "a message is in the log that was never sent",
+                Script::ten_acked().logged(0, 11, 0).audited(0, 11, 0),
+            ),
             passes: (
                 "it was sent, and nothing more is known of it",
                 Script::ten_acked().sent(11).logged(0, 11, 0).audited(0, 11, 0),
@@ -92,7 +102,10 @@ fn wrong_messages() -> Vec<Pair> {
         Pair {
             kind: AnomalyKind::Alien,
             verdict: Violation,
-            fails: ("a value with a bad CRC", Script::ten_acked().logged(0, 10, 0).push(alien(Alien::BadCrc)).audited(0, 11, 0)),
+            fails: (
+                "a value with a bad CRC",
+                Script::ten_acked().logged(0, 10, 0).push(alien(Alien::BadCrc)).audited(0, 11, 0),
+            ),
             passes: ("a control marker in its place", Script::ten_acked().logged(0, 10, 0).audited(0, 11, 0)),
         },
         Pair {
@@ -100,13 +113,15 @@ fn wrong_messages() -> Vec<Pair> {
             verdict: Violation,
             fails: (
                 "a message of a lane that is pinned to the other partition",
-                Script::ten_acked().push(sent_there.clone()).logged(0, 10, 0).push(misplaced).audited(0, 11, 0)
-                    .push(Record::Bounds { tp: crate::history::Tp { topic: 0, partition: there }, bounds: Some((0, 11)) }),
+                Script::ten_acked().push(sent_there.clone()).logged(0, 10, 0).push(misplaced).audited(0, 11, 0).push(
+                    Record::Bounds { tp: crate::history::Tp { topic: 0, partition: there }, bounds: Some((0, 11)) },
+                ),
             ),
             passes: (
                 "the same in its own partition",
-                Script::ten_acked().push(sent_there).logged(0, 10, 0).push(placed).audited(0, 11, 0)
-                    .push(Record::Bounds { tp: crate::history::Tp { topic: 0, partition: there }, bounds: Some((0, 11)) }),
+                Script::ten_acked().push(sent_there).logged(0, 10, 0).push(placed).audited(0, 11, 0).push(
+                    Record::Bounds { tp: crate::history::Tp { topic: 0, partition: there }, bounds: Some((0, 11)) },
+                ),
             ),
         },
     ]
@@ -124,28 +139,51 @@ fn positions() -> Vec<Pair> {
         Pair {
             kind: AnomalyKind::DuplicateInLog,
             verdict: Violation,
-            fails: ("one message at two offsets", Script::ten_acked().logged(0, 10, 0).logged(9, 1, 10).audited(0, 11, 0)),
-            passes: ("the audit reads one offset twice", Script::ten_acked().logged(0, 10, 0).logged(9, 1, 9).audited(0, 11, 0)),
+            fails: (
+                "one message at two offsets",
+                Script::ten_acked().logged(0, 10, 0).logged(9, 1, 10).audited(0, 11, 0),
+            ),
+            passes: (
+                "the audit reads one offset twice",
+                Script::ten_acked().logged(0, 10, 0).logged(9, 1, 9).audited(0, 11, 0),
+            ),
         },
         Pair {
             kind: AnomalyKind::Reorder,
             verdict: Violation,
             fails: (
                 "message 4 behind message 9",
-                Script::new().sent(10).ok(0, 4, 0).ok(5, 5, 4).ok(4, 1, 9)
-                    .logged(0, 4, 0).logged(5, 5, 4).logged(4, 1, 9).audited(0, 10, 0),
+                Script::new()
+                    .sent(10)
+                    .ok(0, 4, 0)
+                    .ok(5, 5, 4)
+                    .ok(4, 1, 9)
+                    .logged(0, 4, 0)
+                    .logged(5, 5, 4)
+                    .logged(4, 1, 9)
+                    .audited(0, 10, 0),
             ),
             passes: (
                 "only its acknowledgement comes late",
-                Script::new().sent(10).ok(0, 4, 0).ok(5, 5, 5).ok(4, 1, 4)
-                    .logged(0, 4, 0).logged(4, 1, 4).logged(5, 5, 5).audited(0, 10, 0),
+                Script::new()
+                    .sent(10)
+                    .ok(0, 4, 0)
+                    .ok(5, 5, 5)
+                    .ok(4, 1, 4)
+                    .logged(0, 4, 0)
+                    .logged(4, 1, 4)
+                    .logged(5, 5, 5)
+                    .audited(0, 10, 0),
             ),
         },
         Pair {
             kind: AnomalyKind::AckOffsetMismatch,
             verdict: Violation,
             fails: ("acknowledged at 0–9, logged at 1–10", Script::ten_acked().logged(0, 10, 1).audited(0, 11, 0)),
-            passes: ("acknowledged and logged at 1–10", Script::new().sent(10).ok(0, 10, 1).logged(0, 10, 1).audited(0, 11, 0)),
+            passes: (
+                "acknowledged and logged at 1–10",
+                Script::new().sent(10).ok(0, 10, 1).logged(0, 10, 1).audited(0, 11, 0),
+            ),
         },
         Pair {
             kind: AnomalyKind::AckOffsetMismatch,
@@ -164,13 +202,30 @@ fn positions() -> Vec<Pair> {
             verdict: Violation,
             fails: (
                 "the group was given message 5 where the log has message 6",
-                Script::new().assigned(1, 0).sent(7).ok(0, 5, 0).unknown(5, 1).ok(6, 1, 5)
-                    .delivered(1, 0, 6, 0).logged(0, 5, 0).logged(6, 1, 5).audited(0, 6, 5),
+                Script::new()
+                    .assigned(1, 0)
+                    .sent(7)
+                    .ok(0, 5, 0)
+                    .unknown(5, 1)
+                    .ok(6, 1, 5)
+                    .delivered(1, 0, 6, 0)
+                    .logged(0, 5, 0)
+                    .logged(6, 1, 5)
+                    .audited(0, 6, 5),
             ),
             passes: (
                 "the group was given message 6 there too",
-                Script::new().assigned(1, 0).sent(7).ok(0, 5, 0).unknown(5, 1).ok(6, 1, 5)
-                    .delivered(1, 0, 5, 0).delivered(1, 6, 1, 5).logged(0, 5, 0).logged(6, 1, 5).audited(0, 6, 5),
+                Script::new()
+                    .assigned(1, 0)
+                    .sent(7)
+                    .ok(0, 5, 0)
+                    .unknown(5, 1)
+                    .ok(6, 1, 5)
+                    .delivered(1, 0, 5, 0)
+                    .delivered(1, 6, 1, 5)
+                    .logged(0, 5, 0)
+                    .logged(6, 1, 5)
+                    .audited(0, 6, 5),
             ),
         },
     ]
@@ -195,8 +250,14 @@ fn cluster() -> Vec<Pair> {
         Pair {
             kind: AnomalyKind::EpochRegression,
             verdict: Violation,
-            fails: ("a client sees leader epoch 3, then 2", done(Script::ten().high_watermark(3, 10).high_watermark(2, 10))),
-            passes: ("a client sees leader epoch 2, then 3", done(Script::ten().high_watermark(2, 10).high_watermark(3, 10))),
+            fails: (
+                "a client sees leader epoch 3, then 2",
+                done(Script::ten().high_watermark(3, 10).high_watermark(2, 10)),
+            ),
+            passes: (
+                "a client sees leader epoch 2, then 3",
+                done(Script::ten().high_watermark(2, 10).high_watermark(3, 10)),
+            ),
         },
         Pair {
             kind: AnomalyKind::CommittedOffsetLost,
@@ -215,12 +276,24 @@ fn cluster() -> Vec<Pair> {
             verdict: Violation,
             fails: (
                 "a delivered message is gone at the audit",
-                Script::new().assigned(1, 0).sent(10).ok(0, 9, 0).unknown(9, 1).delivered(1, 0, 10, 0)
-                    .logged(0, 9, 0).audited(0, 9, 9),
+                Script::new()
+                    .assigned(1, 0)
+                    .sent(10)
+                    .ok(0, 9, 0)
+                    .unknown(9, 1)
+                    .delivered(1, 0, 10, 0)
+                    .logged(0, 9, 0)
+                    .audited(0, 9, 9),
             ),
             passes: (
                 "retention took it",
-                Script::new().assigned(1, 0).sent(10).ok(0, 9, 0).unknown(9, 1).delivered(1, 0, 10, 0).audited(10, 10, 9),
+                Script::new()
+                    .assigned(1, 0)
+                    .sent(10)
+                    .ok(0, 9, 0)
+                    .unknown(9, 1)
+                    .delivered(1, 0, 10, 0)
+                    .audited(10, 10, 9),
             ),
         },
     ]
@@ -243,7 +316,10 @@ fn a_loss_is_told_by_offset_epoch_and_fault() {
     let [loss] = accounting.losses.as_slice() else { panic!("{:#?}", accounting.losses) };
     assert_eq!((loss.first_offset, loss.last_offset, loss.count), (Some(12), Some(14), 3));
     assert_eq!((loss.epoch, loss.fault.as_deref(), loss.predicted), (Some(7), Some("kill-2"), true));
-    assert_eq!(loss.cause, "offsets 12–14 of metrics-0 were truncated at epoch 7 (leader 2 → 1), after the kill of broker 2");
+    assert_eq!(
+        loss.cause,
+        "offsets 12–14 of metrics-0 were truncated at epoch 7 (leader 2 → 1), after the kill of broker 2"
+    );
     assert_eq!((accounting.counts.lost, accounting.counts.lost_predicted), (3, 3));
     let ranges = &accounting.of(AnomalyKind::Lost).next().expect("lost").ranges;
     assert_eq!((ranges[0].lane, ranges[0].first_seq, ranges[0].last_seq), (Some(LANE), Some(12), Some(14)));

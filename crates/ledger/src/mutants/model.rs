@@ -240,7 +240,8 @@ impl Model {
         let corrupt = self.strikes(Bug::CorruptOnAppend);
         let state = &mut self.partitions[partition];
         let offset = state.log.len();
-        let order: Vec<u64> = if late { (1..u64::from(count)).chain([0]).collect() } else { (0..u64::from(count)).collect() };
+        let order: Vec<u64> =
+            if late { (1..u64::from(count)).chain([0]).collect() } else { (0..u64::from(count)).collect() };
         state.log.extend(order.iter().map(|i| Some(MessageId { lane: state.lane, seq: first + i })));
         if corrupt {
             state.corrupt.push(offset as i64);
@@ -322,7 +323,16 @@ impl Model {
         for (base_offset, id, count) in self.runs(partition, from, to) {
             let at_us = self.now();
             let (tp, lane, first_seq) = (Self::tp(partition), id.lane, id.seq);
-            self.records.push(Record::Delivered { at_us, group: GROUP, member, tp, base_offset, lane, first_seq, count });
+            self.records.push(Record::Delivered {
+                at_us,
+                group: GROUP,
+                member,
+                tp,
+                base_offset,
+                lane,
+                first_seq,
+                count,
+            });
         }
         for offset in self.partitions[partition].corrupt.clone() {
             if (from as i64..to as i64).contains(&offset) {
@@ -341,7 +351,9 @@ impl Model {
             let cut = self.below(10) == 0;
             match runs.last_mut() {
                 Some((base, first, count))
-                    if !cut && *base + i64::from(*count) == offset as i64 && first.seq + u64::from(*count) == id.seq =>
+                    if !cut
+                        && *base + i64::from(*count) == offset as i64
+                        && first.seq + u64::from(*count) == id.seq =>
                 {
                     *count += 1;
                 }

@@ -27,7 +27,8 @@ pub(super) struct Script {
 impl Script {
     /// Durability is guaranteed, the producer idempotent.
     pub(super) fn new() -> Self {
-        let guarantee = Expected { durable: true, why: "acks=all, min.insync.replicas=2".into(), ..Expected::default() };
+        let guarantee =
+            Expected { durable: true, why: "acks=all, min.insync.replicas=2".into(), ..Expected::default() };
         let header = Header::new(7, &[("metrics", 2)], &["group-1"], guarantee);
         let script = Self { header, records: Vec::new(), timeline: Vec::new() };
         script.lanes(true)

@@ -183,7 +183,8 @@ impl Context {
             }
             Record::Delivered { at_us, group, member, tp, base_offset, lane, first_seq, count } => {
                 let (seq, offset) = (*first_seq, *base_offset);
-                let run = Messages { lane: *lane, tp: Some(*tp), reader: (*group, *member), seq, offset, count: *count };
+                let run =
+                    Messages { lane: *lane, tp: Some(*tp), reader: (*group, *member), seq, offset, count: *count };
                 self.put_messages(out, DELIVERED, Some(*at_us), &run);
             }
             other => self.encode_event(out, other),

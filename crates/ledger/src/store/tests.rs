@@ -50,18 +50,29 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> {
     let (group, member) = (0..2_u16, any::<u32>());
     let (seq, offset, count) = (0..1_u64 << 50, 0..1_i64 << 50, 1..u32::MAX);
     prop_oneof![
-        (lane.clone(), 0..2_u16, prop::option::of(0..6), any::<bool>()).prop_map(|(lane, topic, partition, idempotent)| {
-            Record::Lane { lane, topic, partition, idempotent }
+        (lane.clone(), 0..2_u16, prop::option::of(0..6), any::<bool>())
+            .prop_map(|(lane, topic, partition, idempotent)| { Record::Lane { lane, topic, partition, idempotent } }),
+        (time.clone(), lane.clone(), seq.clone()).prop_map(|(at_us, lane, up_to_seq)| Record::Sent {
+            at_us,
+            lane,
+            up_to_seq
         }),
-        (time.clone(), lane.clone(), seq.clone())
-            .prop_map(|(at_us, lane, up_to_seq)| Record::Sent { at_us, lane, up_to_seq }),
-        (time.clone(), lane.clone(), seq.clone(), count.clone(), outcome)
-            .prop_map(|(at_us, lane, first_seq, count, outcome)| Record::Outcome { at_us, lane, first_seq, count, outcome }),
-        (tp.clone(), offset.clone(), lane.clone(), seq.clone(), count.clone())
-            .prop_map(|(tp, base_offset, lane, first_seq, count)| Record::Logged { tp, base_offset, lane, first_seq, count }),
+        (time.clone(), lane.clone(), seq.clone(), count.clone(), outcome).prop_map(
+            |(at_us, lane, first_seq, count, outcome)| Record::Outcome { at_us, lane, first_seq, count, outcome }
+        ),
+        (tp.clone(), offset.clone(), lane.clone(), seq.clone(), count.clone()).prop_map(
+            |(tp, base_offset, lane, first_seq, count)| Record::Logged { tp, base_offset, lane, first_seq, count }
+        ),
         (time.clone(), group.clone(), member, tp.clone(), offset.clone(), lane, seq, count).prop_map(
             |(at_us, group, member, tp, base_offset, lane, first_seq, count)| Record::Delivered {
-                at_us, group, member, tp, base_offset, lane, first_seq, count
+                at_us,
+                group,
+                member,
+                tp,
+                base_offset,
+                lane,
+                first_seq,
+                count
             }
         ),
         (time.clone(), group.clone(), member, tp.clone(), offset.clone(), any::<bool>()).prop_map(
@@ -71,11 +82,17 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> {
                 Record::Committed { at_us, group, member, tp, offset }
             }
         ),
-        (time.clone(), group.clone(), member, -1..9_i32, prop::collection::vec((tp.clone(), -1..99_i64), 0..4)).prop_map(
-            |(at_us, group, member, generation, partitions)| Record::Assigned { at_us, group, member, generation, partitions }
+        (time.clone(), group.clone(), member, -1..9_i32, prop::collection::vec((tp.clone(), -1..99_i64), 0..4))
+            .prop_map(|(at_us, group, member, generation, partitions)| Record::Assigned {
+                at_us,
+                group,
+                member,
+                generation,
+                partitions
+            }),
+        (time.clone(), group.clone(), member, any::<bool>(), prop::collection::vec(tp.clone(), 0..4)).prop_map(
+            |(at_us, group, member, lost, partitions)| Record::Revoked { at_us, group, member, lost, partitions }
         ),
-        (time.clone(), group.clone(), member, any::<bool>(), prop::collection::vec(tp.clone(), 0..4))
-            .prop_map(|(at_us, group, member, lost, partitions)| Record::Revoked { at_us, group, member, lost, partitions }),
         (prop::option::of(group.clone()), tp.clone(), offset.clone(), 0..3).prop_map(|(group, tp, offset, why)| {
             let why = [Alien::BadCrc, Alien::ForeignRun, Alien::WrongPartition][why as usize];
             Record::Alien { group, tp, offset, why }
@@ -135,7 +152,10 @@ fn another_version_is_named() {
     let mut bytes = written(&[]);
     bytes[8] = 9;
     let error = read(&bytes).1.expect("other version");
-    assert_eq!(error.to_string(), "history layout 9; this build reads 1: use the version of metricstream that wrote it");
+    assert_eq!(
+        error.to_string(),
+        "history layout 9; this build reads 1: use the version of metricstream that wrote it"
+    );
     let mut longer = written(&[]);
     longer.push(0);
     assert!(matches!(read(&longer).1, Some(StoreError::Corrupt { .. })));

@@ -17,7 +17,9 @@ pub enum WriteError {
     #[error("the history's header cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// The file cannot be written.
-    #[error("writing the history failed after {bytes} bytes and {records} records: {source}; free some space or choose another directory")]
+    #[error(
+        "writing the history failed after {bytes} bytes and {records} records: {source}; free some space or choose another directory"
+    )]
     Io {
         /// Whole bytes written.
         bytes: u64,
@@ -55,7 +57,8 @@ impl<W: Write> HistoryWriter<W> {
         start.extend(crc32c::crc32c(&json).to_le_bytes());
         start.extend(json);
         let block = Vec::with_capacity(BLOCK_BYTES + 1_024);
-        let mut writer = Self { inner, context: Context::default(), block, in_block: 0, bytes: 0, records: 0, ended: false };
+        let mut writer =
+            Self { inner, context: Context::default(), block, in_block: 0, bytes: 0, records: 0, ended: false };
         writer.put(&start)?;
         Ok(writer)
     }

@@ -45,19 +45,13 @@ const QUIET_US: i64 = 1_000_000;
 #[must_use]
 pub fn main() -> ExitCode {
     let mut line = String::new();
-    let read = io::stdin()
-        .lock()
-        .take(JOB_MAX_BYTES)
-        .read_line(&mut line)
-        .map_err(|e| e.to_string());
+    let read = io::stdin().lock().take(JOB_MAX_BYTES).read_line(&mut line).map_err(|e| e.to_string());
     let job: Job = match read.and_then(|_| serde_json::from_str(&line).map_err(|e| e.to_string())) {
         Ok(job) => job,
         Err(error) => {
             // No person starts this; but if one does, this is what to know.
             let said = Said::Failed {
-                error: format!(
-                    "a member is started by its run, with a job on standard input: {error}"
-                ),
+                error: format!("a member is started by its run, with a job on standard input: {error}"),
             };
             let _nobody_reads = write_said(&mut io::stdout(), &said);
             return ExitCode::from(2);
@@ -98,8 +92,7 @@ fn work(job: Job) -> Result<(), String> {
     let context = Context::new(RunTime::new(job.origin_ns), job.run_id, job.topics);
     let client = "group member";
     let created = config.create_with_context(context);
-    let consumer: BaseConsumer<Context> =
-        created.map_err(|e| crate::config::refused(client, &e).to_string())?;
+    let consumer: BaseConsumer<Context> = created.map_err(|e| crate::config::refused(client, &e).to_string())?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     consumer.subscribe(&names).map_err(|e| e.to_string())?;
     let commands = commands();
@@ -108,9 +101,7 @@ fn work(job: Job) -> Result<(), String> {
     loop {
         match commands.try_recv() {
             Ok(Command::Leave) => break,
-            Ok(Command::Stall { for_us }) => {
-                stall(consumer.context(), Duration::from_micros(for_us))
-            }
+            Ok(Command::Stall { for_us }) => stall(consumer.context(), Duration::from_micros(for_us)),
             // Without commands it goes on until the process is told to end.
             Err(_) => {}
         }
@@ -154,9 +145,7 @@ fn leave(consumer: BaseConsumer<Context>) {
     context.state().leaving = true;
     context.end_commits();
     drop(consumer);
-    context.say(&Said::Left {
-        at_us: context.time.now_us(),
-    });
+    context.say(&Said::Left { at_us: context.time.now_us() });
 }
 
 /// One slow poll. Commands wait until it is over; the end of the parent does not.
@@ -199,10 +188,7 @@ struct Context {
 
 impl Context {
     fn new(time: RunTime, run_id: u64, topics: BTreeMap<String, u16>) -> Self {
-        let names = topics
-            .iter()
-            .map(|(name, index)| (*index, name.clone()))
-            .collect();
+        let names = topics.iter().map(|(name, index)| (*index, name.clone())).collect();
         let state = State {
             out: BufWriter::new(io::stdout()),
             pending: Vec::new(),
@@ -217,13 +203,7 @@ impl Context {
             generation_seen: -1,
             last_trouble_us: i64::MIN / 2,
         };
-        Self {
-            time,
-            run_id,
-            topics,
-            names,
-            state: Mutex::new(state),
-        }
+        Self { time, run_id, topics, names, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -241,10 +221,7 @@ impl Context {
         let at_us = self.time.now_us();
         let last_us = std::mem::replace(&mut self.state().last_trouble_us, at_us);
         if at_us.saturating_sub(last_us) > QUIET_US {
-            self.say(&Said::Trouble {
-                at_us,
-                error: error.to_owned(),
-            });
+            self.say(&Said::Trouble { at_us, error: error.to_owned() });
         }
     }
 
@@ -253,20 +230,12 @@ impl Context {
         let Some(topic) = self.topics.get(message.topic()).copied() else {
             return;
         };
-        let tp = Tp {
-            topic,
-            partition: message.partition(),
-        };
+        let tp = Tp { topic, partition: message.partition() };
         let offset = message.offset();
         let payload = message.payload().unwrap_or_default();
         match Identity::open(payload, self.run_id) {
             Err(why) => {
-                self.say(&Said::Alien {
-                    topic,
-                    partition: tp.partition,
-                    offset,
-                    why: why.into(),
-                });
+                self.say(&Said::Alien { topic, partition: tp.partition, offset, why: why.into() });
                 self.state().read.insert(tp, offset + 1);
             }
             Ok(identity) => {
@@ -319,10 +288,7 @@ impl Context {
         if list.count() == 0 {
             return false;
         }
-        let asked = state
-            .commits
-            .get_or_insert_with(|| Commits::new(consumer))
-            .ask(consumer, &list);
+        let asked = state.commits.get_or_insert_with(|| Commits::new(consumer)).ask(consumer, &list);
         match asked {
             Ok(()) => {
                 state.under_way = true;
@@ -354,10 +320,7 @@ impl Context {
                     return true;
                 }
                 let left = deadline.saturating_duration_since(Instant::now());
-                state
-                    .commits
-                    .as_ref()
-                    .and_then(|commits| commits.answer(left))
+                state.commits.as_ref().and_then(|commits| commits.answer(left))
             };
             match answer {
                 Some(answer) => self.committed(answer),
@@ -376,39 +339,28 @@ impl Context {
                 Vec::new()
             }
         };
-        let index = |(name, partition, offset): (String, i32, i64)| {
-            Some((*self.topics.get(&name)?, partition, offset))
-        };
+        let index = |(name, partition, offset): (String, i32, i64)| Some((*self.topics.get(&name)?, partition, offset));
         let offsets: Vec<_> = accepted.into_iter().filter_map(index).collect();
         {
             let mut state = self.state();
             state.under_way = false;
             let mut owed = std::mem::take(&mut state.in_flight);
             for (topic, partition, _) in &offsets {
-                owed.remove(&Tp {
-                    topic: *topic,
-                    partition: *partition,
-                });
+                owed.remove(&Tp { topic: *topic, partition: *partition });
             }
             // What was read since lies further on.
             owed.append(&mut state.written);
             state.written = owed;
         }
         if !offsets.is_empty() {
-            self.say(&Said::Committed {
-                at_us: self.time.now_us(),
-                offsets,
-            });
+            self.say(&Said::Committed { at_us: self.time.now_us(), offsets });
         }
     }
 
     fn places(&self, list: &TopicPartitionList) -> Vec<Place> {
         let index = |name: &str| self.topics.get(name).copied();
         let elements = list.elements();
-        let mut all: Vec<_> = elements
-            .iter()
-            .filter_map(|e| Some((index(e.topic())?, e.partition())))
-            .collect();
+        let mut all: Vec<_> = elements.iter().filter_map(|e| Some((index(e.topic())?, e.partition()))).collect();
         all.sort_unstable();
         all
     }
@@ -419,8 +371,7 @@ impl Context {
         // Waited for: the next owner starts where this ends. But not for ever, for the group waits meanwhile. Where the
         // partitions were lost, somebody else may own them already, and nothing of them is ours to commit.
         if !lost {
-            let settled =
-                self.settle(LAST_COMMIT) && (!self.ask(consumer) || self.settle(LAST_COMMIT));
+            let settled = self.settle(LAST_COMMIT) && (!self.ask(consumer) || self.settle(LAST_COMMIT));
             if !settled {
                 self.trouble("the commit was not answered while partitions were given up");
             }
@@ -428,22 +379,14 @@ impl Context {
         let places = self.places(list);
         {
             let mut state = self.state();
-            state
-                .written
-                .retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
+            state.written.retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
             // Its answer may still come, and what was not accepted is no longer ours to commit.
-            state
-                .in_flight
-                .retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
+            state.in_flight.retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
         }
         if self.state().leaving {
             self.end_commits();
         }
-        self.say(&Said::Revoked {
-            at_us: self.time.now_us(),
-            lost,
-            partitions: places,
-        });
+        self.say(&Said::Revoked { at_us: self.time.now_us(), lost, partitions: places });
     }
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -451,39 +394,20 @@ impl Context {
         let generation = native::generation(consumer);
         // The client asks for the same offsets at the same time: this delays nobody. Where none is committed, reading
         // starts wherever the log does, which is not known here.
-        let starts = (list.count() > 0)
-            .then(|| consumer.committed_offsets(list.clone(), START_OFFSETS).ok())
-            .flatten();
+        let starts = (list.count() > 0).then(|| consumer.committed_offsets(list.clone(), START_OFFSETS).ok()).flatten();
         let start_of = |(topic, partition): Place| {
-            let found = starts
-                .as_ref()?
-                .find_partition(self.names.get(&topic)?, partition)?
-                .offset();
-            if let Offset::Offset(offset) = found {
-                Some(offset)
-            } else {
-                None
-            }
+            let found = starts.as_ref()?.find_partition(self.names.get(&topic)?, partition)?.offset();
+            if let Offset::Offset(offset) = found { Some(offset) } else { None }
         };
-        let partitions = self
-            .places(list)
-            .into_iter()
-            .map(|place| (place.0, place.1, start_of(place).unwrap_or(-1)))
-            .collect();
+        let partitions =
+            self.places(list).into_iter().map(|place| (place.0, place.1, start_of(place).unwrap_or(-1))).collect();
         self.state().generation = generation;
-        self.say(&Said::Assigned {
-            at_us,
-            generation,
-            partitions,
-        });
+        self.say(&Said::Assigned { at_us, generation, partitions });
     }
 
     /// Tells of a generation that is new while the assignment is not.
     fn look_at_generation(&self, consumer: &BaseConsumer<Self>) {
-        if !matches!(
-            consumer.rebalance_protocol(),
-            RebalanceProtocol::Cooperative
-        ) {
+        if !matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
             // Eager members are told of every generation.
             return;
         }
@@ -500,11 +424,7 @@ impl Context {
             tell
         };
         if told {
-            self.say(&Said::Assigned {
-                at_us: self.time.now_us(),
-                generation: now,
-                partitions: Vec::new(),
-            });
+            self.say(&Said::Assigned { at_us: self.time.now_us(), generation: now, partitions: Vec::new() });
         }
     }
 }

@@ -44,29 +44,13 @@ pub type Place = (u16, i32);
 #[allow(missing_docs)] // As in `Record`, with places for partitions.
 pub enum Said {
     /// Gained partitions and where reading starts (−1: not known), perhaps none, at a generation.
-    Assigned {
-        at_us: i64,
-        generation: i32,
-        partitions: Vec<(u16, i32, i64)>,
-    },
+    Assigned { at_us: i64, generation: i32, partitions: Vec<(u16, i32, i64)> },
     /// Gave partitions up, or lost them.
-    Revoked {
-        at_us: i64,
-        lost: bool,
-        partitions: Vec<Place>,
-    },
+    Revoked { at_us: i64, lost: bool, partitions: Vec<Place> },
     /// A commit was accepted: topic index, partition, next offset.
-    Committed {
-        at_us: i64,
-        offsets: Vec<(u16, i32, i64)>,
-    },
+    Committed { at_us: i64, offsets: Vec<(u16, i32, i64)> },
     /// A value that is no message of this run.
-    Alien {
-        topic: u16,
-        partition: i32,
-        offset: i64,
-        why: AlienKind,
-    },
+    Alien { topic: u16, partition: i32, offset: i64, why: AlienKind },
     /// The client reported an error that it goes on from.
     Trouble { at_us: i64, error: String },
     /// It cannot be a member at all; nothing follows.
@@ -143,21 +127,12 @@ impl Delivery {
             part.copy_from_slice(&from[place..place + N]);
             part
         }
-        let tp = Tp {
-            topic: u16::from_le_bytes(at(from, 0)),
-            partition: i32::from_le_bytes(at(from, 2)),
-        };
-        let lane = LaneId {
-            incarnation: u32::from_le_bytes(at(from, 14)),
-            lane: u32::from_le_bytes(at(from, 18)),
-        };
+        let tp = Tp { topic: u16::from_le_bytes(at(from, 0)), partition: i32::from_le_bytes(at(from, 2)) };
+        let lane = LaneId { incarnation: u32::from_le_bytes(at(from, 14)), lane: u32::from_le_bytes(at(from, 18)) };
         Self {
             tp,
             offset: i64::from_le_bytes(at(from, 6)),
-            id: MessageId {
-                lane,
-                seq: u64::from_le_bytes(at(from, 22)),
-            },
+            id: MessageId { lane, seq: u64::from_le_bytes(at(from, 22)) },
             intended_us: i64::from_le_bytes(at(from, 30)),
             delivered_us: i64::from_le_bytes(at(from, 38)),
             size_bytes: u32::from_le_bytes(at(from, 46)),
@@ -184,12 +159,7 @@ pub fn read_frame(from: &mut impl Read) -> io::Result<Option<Frame>> {
         return Ok(None);
     }
     let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    let bad = |what: &str| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("a member's frame: {what}"),
-        )
-    };
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("a member's frame: {what}"));
     if length > FRAME_MAX_BYTES {
         return Err(bad("too long"));
     }
@@ -198,17 +168,13 @@ pub fn read_frame(from: &mut impl Read) -> io::Result<Option<Frame>> {
         return Ok(None);
     }
     match head[0] {
-        FRAME_SAID => serde_json::from_slice(&body)
-            .map(|said| Some(Frame::Said(said)))
-            .map_err(io::Error::other),
+        FRAME_SAID => serde_json::from_slice(&body).map(|said| Some(Frame::Said(said))).map_err(io::Error::other),
         FRAME_DELIVERIES => {
             let (entries, rest) = body.as_chunks::<DELIVERY_BYTES>();
             if !rest.is_empty() {
                 return Err(bad("cut deliveries"));
             }
-            Ok(Some(Frame::Deliveries(
-                entries.iter().map(Delivery::get).collect(),
-            )))
+            Ok(Some(Frame::Deliveries(entries.iter().map(Delivery::get).collect())))
         }
         _ => Err(bad("of an unknown kind")),
     }
@@ -247,18 +213,9 @@ mod tests {
     #[test]
     fn frames_come_back_and_a_cut_one_is_the_end() {
         let delivery = Delivery {
-            tp: Tp {
-                topic: 1,
-                partition: 2,
-            },
+            tp: Tp { topic: 1, partition: 2 },
             offset: 3,
-            id: MessageId {
-                lane: LaneId {
-                    incarnation: 4,
-                    lane: 5,
-                },
-                seq: 6,
-            },
+            id: MessageId { lane: LaneId { incarnation: 4, lane: 5 }, seq: 6 },
             intended_us: -7,
             delivered_us: 8,
             size_bytes: 9,
@@ -269,53 +226,28 @@ mod tests {
         let mut stream = Vec::new();
         write_deliveries(&mut stream, &bytes).unwrap();
         let all = [
-            Said::Assigned {
-                at_us: 1,
-                generation: 3,
-                partitions: vec![(0, 1, -1), (0, 2, 70)],
-            },
-            Said::Revoked {
-                at_us: 1,
-                lost: true,
-                partitions: vec![(0, 2)],
-            },
-            Said::Alien {
-                topic: 1,
-                partition: 2,
-                offset: 3,
-                why: Alien::ForeignRun.into(),
-            },
+            Said::Assigned { at_us: 1, generation: 3, partitions: vec![(0, 1, -1), (0, 2, 70)] },
+            Said::Revoked { at_us: 1, lost: true, partitions: vec![(0, 2)] },
+            Said::Alien { topic: 1, partition: 2, offset: 3, why: Alien::ForeignRun.into() },
             Said::Failed { error: "no".into() },
         ];
         for said in &all {
             write_said(&mut stream, said).unwrap();
         }
         let mut whole = stream.as_slice();
-        assert_eq!(
-            read_frame(&mut whole).unwrap(),
-            Some(Frame::Deliveries(vec![delivery]))
-        );
+        assert_eq!(read_frame(&mut whole).unwrap(), Some(Frame::Deliveries(vec![delivery])));
         for said in all {
             assert_eq!(read_frame(&mut whole).unwrap(), Some(Frame::Said(said)));
         }
         assert_eq!(read_frame(&mut whole).unwrap(), None);
         for cut in 1..DELIVERY_BYTES + 5 {
-            assert_eq!(
-                read_frame(&mut &stream[..cut]).unwrap(),
-                None,
-                "cut at {cut}"
-            );
+            assert_eq!(read_frame(&mut &stream[..cut]).unwrap(), None, "cut at {cut}");
         }
     }
 
     #[test]
     fn what_is_no_frame_is_refused_and_allocates_nothing_large() {
-        for bad in [
-            &b"X\x01\0\0\0z"[..],
-            b"D\x01\0\0\0z",
-            b"S\x01\0\0\0z",
-            b"S\xff\xff\xff\xff",
-        ] {
+        for bad in [&b"X\x01\0\0\0z"[..], b"D\x01\0\0\0z", b"S\x01\0\0\0z", b"S\xff\xff\xff\xff"] {
             assert!(read_frame(&mut &bad[..]).is_err(), "{bad:?}");
         }
     }

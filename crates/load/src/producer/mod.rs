@@ -82,10 +82,7 @@ pub(crate) struct StillSending {
 
 impl StillSending {
     pub(crate) fn new(producers: usize, sink: EventSink) -> Self {
-        Self {
-            left: Arc::new(AtomicU64::new(producers as u64)),
-            sink,
-        }
+        Self { left: Arc::new(AtomicU64::new(producers as u64)), sink }
     }
 
     fn one_ended(&self) {
@@ -97,11 +94,7 @@ impl StillSending {
 
 impl ProducerHandle {
     /// Creates the client and starts both threads. Sending begins when the schedule does.
-    pub(crate) fn start(
-        plan: ProducerPlan,
-        sink: EventSink,
-        still_sending: StillSending,
-    ) -> Result<Self, LoadError> {
+    pub(crate) fn start(plan: ProducerPlan, sink: EventSink, still_sending: StillSending) -> Result<Self, LoadError> {
         let client = format!("producer {}", plan.name);
         let shared = Arc::new(Shared::default());
         let lanes = (0..plan.schedule.lanes()).map(|lane| Record::Lane {
@@ -120,38 +113,21 @@ impl ProducerHandle {
             time: plan.time,
             shared: shared.clone(),
             sink,
-            outbox: Mutex::new(Outbox::new(
-                plan.index,
-                plan.topic_index,
-                plan.incarnation,
-                lanes.collect(),
-            )),
+            outbox: Mutex::new(Outbox::new(plan.index, plan.topic_index, plan.incarnation, lanes.collect())),
             last_error_us: AtomicI64::new(i64::MIN / 2),
             cpu: Mutex::new((plan.time.now_us(), process_cpu_us())),
         };
-        let created = plan
-            .config
-            .client
-            .create_with_context::<_, BaseProducer<Context>>(context);
+        let created = plan.config.client.create_with_context::<_, BaseProducer<Context>>(context);
         let producer = Arc::new(created.map_err(|error| config::refused(&client, &error))?);
-        let topic = TopicHandle::new(producer.clone(), &plan.topic).map_err(|detail| {
-            config::ConfigError::Client {
-                client: client.clone(),
-                detail,
-            }
-        })?;
+        let topic = TopicHandle::new(producer.clone(), &plan.topic)
+            .map_err(|detail| config::ConfigError::Client { client: client.clone(), detail })?;
 
         let thread = |what: &str| std::thread::Builder::new().name(format!("{what} {}", plan.name));
         let failed = |error: std::io::Error| LoadError::Thread(format!("{client}: {error}"));
         let hearing = shared.clone();
-        let hears = thread("outcomes")
-            .spawn(move || hear(&producer, &hearing))
-            .map_err(failed)?;
+        let hears = thread("outcomes").spawn(move || hear(&producer, &hearing)).map_err(failed)?;
         // From here on dropping the handle ends the thread that runs already.
-        let mut handle = Self {
-            shared: shared.clone(),
-            threads: vec![hears],
-        };
+        let mut handle = Self { shared: shared.clone(), threads: vec![hears] };
         let (schedule, time) = (plan.schedule, plan.time);
         let sends = thread("sends").spawn(move || {
             send_all(&topic, schedule, time, &shared);
@@ -217,24 +193,16 @@ fn send_all(topic: &TopicHandle<Context>, mut schedule: Schedule, time: RunTime,
             if schedule.finished(now_us) {
                 break;
             }
-            let wait = schedule
-                .next_intended_us()
-                .map_or(TURN, |at_us| time.until(at_us));
+            let wait = schedule.next_intended_us().map_or(TURN, |at_us| time.until(at_us));
             std::thread::sleep(wait.min(TURN));
             continue;
         };
         schedule.write_value(&mut value, &due, now_us);
         let key = schedule.lane_key(due.id.lane.lane);
-        match topic.send(
-            due.partition,
-            key.as_ref().map(|key| key.as_bytes()),
-            &value,
-        ) {
+        match topic.send(due.partition, key.as_ref().map(|key| key.as_bytes()), &value) {
             Ok(()) => published(&mut schedule, shared, now_us),
             Err(RDKafkaErrorCode::QueueFull) => {
-                let owed = schedule
-                    .intended_total()
-                    .map_or(0, |_| schedule.due(now_us));
+                let owed = schedule.intended_total().map_or(0, |_| schedule.due(now_us));
                 shared.counters.owed.store(owed, Ordering::Relaxed);
                 std::thread::sleep(REFUSED);
             }
@@ -255,10 +223,7 @@ fn send_all(topic: &TopicHandle<Context>, mut schedule: Schedule, time: RunTime,
 fn published(schedule: &mut Schedule, shared: &Shared, sent_us: i64) {
     schedule.advance();
     shared.last_sent_us.store(sent_us, Ordering::Release);
-    shared
-        .counters
-        .sent
-        .store(schedule.taken(), Ordering::Release);
+    shared.counters.sent.store(schedule.taken(), Ordering::Release);
 }
 
 /// The thread that hears of outcomes, and the last to end.
@@ -343,12 +308,7 @@ impl Context {
 
     /// The client did not take the message: it was never sent.
     fn refused(&self, due: &Due, sent_us: i64, size: usize, why: RDKafkaErrorCode) {
-        let identity = Identity {
-            run_id: self.run_id,
-            id: due.id,
-            intended_us: due.intended_us,
-            sent_us,
-        };
+        let identity = Identity { run_id: self.run_id, id: due.id, intended_us: due.intended_us, sent_us };
         self.trouble(&format!("not taken by the client: {why}"));
         self.ended(&Ended {
             identity,
@@ -365,16 +325,9 @@ impl Context {
         if self.shared.died.swap(true, Ordering::AcqRel) {
             return;
         }
-        let why = producer
-            .client()
-            .fatal_error()
-            .map_or_else(|| "fatal error".to_owned(), |(_, reason)| reason);
+        let why = producer.client().fatal_error().map_or_else(|| "fatal error".to_owned(), |(_, reason)| reason);
         let (at_us, client) = (self.time.now_us(), self.name.clone());
-        self.sink.send(LoadEvent::Trouble {
-            at_us,
-            client,
-            error: format!("can never send again: {why}"),
-        });
+        self.sink.send(LoadEvent::Trouble { at_us, client, error: format!("can never send again: {why}") });
     }
 
     /// Tells of the first error of a bout.
@@ -382,20 +335,13 @@ impl Context {
         let at_us = self.time.now_us();
         let last_us = self.last_error_us.swap(at_us, Ordering::AcqRel);
         if at_us.saturating_sub(last_us) > QUIET_US {
-            self.sink.send(LoadEvent::Trouble {
-                at_us,
-                client: self.name.clone(),
-                error: error.to_owned(),
-            });
+            self.sink.send(LoadEvent::Trouble { at_us, client: self.name.clone(), error: error.to_owned() });
         }
     }
 
     fn report(&self, message: &BorrowedMessage<'_>, error: Option<&KafkaError>) {
         let done_us = self.time.now_us();
-        let Some(Ok(identity)) = message
-            .payload()
-            .map(|value| Identity::open(value, self.run_id))
-        else {
+        let Some(Ok(identity)) = message.payload().map(|value| Identity::open(value, self.run_id)) else {
             // The client gave back something else than it was given: nothing can be said of any message.
             tracing::error!(topic = self.topic, "a delivery report without an identity");
             return;
@@ -419,13 +365,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
-        tracing::debug!(
-            producer = self.producer,
-            ?level,
-            facility,
-            text,
-            "librdkafka"
-        );
+        tracing::debug!(producer = self.producer, ?level, facility, text, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -435,36 +375,19 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         let at_us = self.time.now_us();
         let cpu_us = process_cpu_us();
-        let (last_us, last_cpu_us) = std::mem::replace(
-            &mut *self.cpu.lock().unwrap_or_else(PoisonError::into_inner),
-            (at_us, cpu_us),
-        );
-        let cpu_share = (at_us > last_us)
-            .then(|| (cpu_us.saturating_sub(last_cpu_us)) as f64 / (at_us - last_us) as f64);
-        let partitions = statistics
-            .topics
-            .get(&self.topic)
-            .map(|topic| &topic.partitions);
+        let (last_us, last_cpu_us) =
+            std::mem::replace(&mut *self.cpu.lock().unwrap_or_else(PoisonError::into_inner), (at_us, cpu_us));
+        let cpu_share =
+            (at_us > last_us).then(|| (cpu_us.saturating_sub(last_cpu_us)) as f64 / (at_us - last_us) as f64);
+        let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
         let mut leaders: Vec<(Tp, i32)> = partitions
             .into_iter()
             .flatten()
             .filter(|(partition, _)| **partition >= 0)
-            .map(|(partition, known)| {
-                (
-                    Tp {
-                        topic: self.topic_index,
-                        partition: *partition,
-                    },
-                    known.leader,
-                )
-            })
+            .map(|(partition, known)| (Tp { topic: self.topic_index, partition: *partition }, known.leader))
             .collect();
         leaders.sort_unstable_by_key(|(tp, _)| *tp);
-        let in_flight = statistics
-            .brokers
-            .values()
-            .map(|broker| broker.waitresp_msg_cnt.max(0) as u64)
-            .sum();
+        let in_flight = statistics.brokers.values().map(|broker| broker.waitresp_msg_cnt.max(0) as u64).sum();
         self.sink.send(LoadEvent::Client(ClientSample {
             producer: self.producer,
             at_us,

@@ -44,12 +44,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// `lanes` are the records that announce the lanes, one each; they are told first.
-    pub(super) fn new(
-        producer: u32,
-        topic: TopicIndex,
-        incarnation: u32,
-        lanes: Vec<Record>,
-    ) -> Self {
+    pub(super) fn new(producer: u32, topic: TopicIndex, incarnation: u32, lanes: Vec<Record>) -> Self {
         Self {
             producer,
             topic,
@@ -70,9 +65,7 @@ impl Outbox {
 
     /// Whether some record says that the message was sent.
     pub(super) fn told(&self, id: MessageId) -> bool {
-        self.told_sent
-            .get(id.lane.lane as usize)
-            .is_some_and(|told| id.seq < *told)
+        self.told_sent.get(id.lane.lane as usize).is_some_and(|told| id.seq < *told)
     }
 
     /// The send of `ended` is over.
@@ -82,15 +75,8 @@ impl Outbox {
         if id.lane.incarnation != self.incarnation || lane >= self.last_run.len() {
             return;
         }
-        let tp = Tp {
-            topic: self.topic,
-            partition: ended.partition,
-        };
-        let end = if ended.given_up {
-            SendEnd::Open
-        } else {
-            ended.outcome
-        };
+        let tp = Tp { topic: self.topic, partition: ended.partition };
+        let end = if ended.given_up { SendEnd::Open } else { ended.outcome };
         self.samples.push(SendSample {
             producer: self.producer,
             tp,
@@ -104,17 +90,10 @@ impl Outbox {
         if id.seq >= self.told_sent[lane] {
             let at_us = ended.identity.sent_us;
             self.told_sent[lane] = id.seq + 1;
-            self.sent.push(Record::Sent {
-                at_us,
-                lane: id.lane,
-                up_to_seq: id.seq + 1,
-            });
+            self.sent.push(Record::Sent { at_us, lane: id.lane, up_to_seq: id.seq + 1 });
         }
         let outcome = match ended.outcome {
-            SendEnd::Acked => Outcome::Ok {
-                tp,
-                base_offset: ended.offset,
-            },
+            SendEnd::Acked => Outcome::Ok { tp, base_offset: ended.offset },
             SendEnd::Failed => Outcome::Fail,
             SendEnd::Unknown | SendEnd::Open => Outcome::Unknown,
         };
@@ -125,13 +104,7 @@ impl Outbox {
         }
         self.last_run[lane] = u32::try_from(self.outcomes.len()).unwrap_or(NO_RUN);
         let (at_us, first_seq) = (ended.done_us, id.seq);
-        self.outcomes.push(Record::Outcome {
-            at_us,
-            lane: id.lane,
-            first_seq,
-            count: 1,
-            outcome,
-        });
+        self.outcomes.push(Record::Outcome { at_us, lane: id.lane, first_seq, count: 1, outcome });
     }
 
     /// The sending thread has handed over `taken` messages, round the lanes, the last of them at `at_us`.
@@ -142,15 +115,8 @@ impl Outbox {
             let (lane, seq) = ((number % lanes) as usize, number / lanes);
             if seq >= self.told_sent[lane] {
                 self.told_sent[lane] = seq + 1;
-                let lane = LaneId {
-                    incarnation: self.incarnation,
-                    lane: lane as u32,
-                };
-                self.sent.push(Record::Sent {
-                    at_us,
-                    lane,
-                    up_to_seq: seq + 1,
-                });
+                let lane = LaneId { incarnation: self.incarnation, lane: lane as u32 };
+                self.sent.push(Record::Sent { at_us, lane, up_to_seq: seq + 1 });
             }
         }
         self.told_taken = self.told_taken.max(taken);
@@ -166,39 +132,19 @@ impl Outbox {
         let capacity = self.samples.len();
         let mut records = std::mem::take(&mut self.sent);
         records.append(&mut self.outcomes);
-        (
-            records,
-            std::mem::replace(&mut self.samples, Vec::with_capacity(capacity)),
-        )
+        (records, std::mem::replace(&mut self.samples, Vec::with_capacity(capacity)))
     }
 }
 
 /// Makes `run` longer by one send if it continues it.
 fn extend(run: &mut Record, seq: u64, outcome: Outcome, done_us: i64) -> bool {
-    let Record::Outcome {
-        at_us,
-        first_seq,
-        count,
-        outcome: of_run,
-        ..
-    } = run
-    else {
+    let Record::Outcome { at_us, first_seq, count, outcome: of_run, .. } = run else {
         return false;
     };
     let continues = *first_seq + u64::from(*count) == seq
         && match (*of_run, outcome) {
-            (
-                Outcome::Ok { tp, base_offset },
-                Outcome::Ok {
-                    tp: next_tp,
-                    base_offset: next,
-                },
-            ) => {
-                let expected = if base_offset < 0 {
-                    -1
-                } else {
-                    base_offset + i64::from(*count)
-                };
+            (Outcome::Ok { tp, base_offset }, Outcome::Ok { tp: next_tp, base_offset: next }) => {
+                let expected = if base_offset < 0 { -1 } else { base_offset + i64::from(*count) };
                 tp == next_tp && expected == next
             }
             (of_run, next) => of_run == next,
@@ -215,20 +161,9 @@ mod tests {
     use super::*;
 
     fn ended(lane: u32, seq: u64, offset: i64, outcome: SendEnd) -> Ended {
-        let id = MessageId {
-            lane: LaneId {
-                incarnation: 9,
-                lane,
-            },
-            seq,
-        };
+        let id = MessageId { lane: LaneId { incarnation: 9, lane }, seq };
         Ended {
-            identity: Identity {
-                run_id: 1,
-                id,
-                intended_us: 5,
-                sent_us: 6,
-            },
+            identity: Identity { run_id: 1, id, intended_us: 5, sent_us: 6 },
             partition: lane as i32,
             offset,
             done_us: 100 + seq as i64,
@@ -239,40 +174,21 @@ mod tests {
     }
 
     fn outbox(lanes: u32) -> Outbox {
-        let lane = |lane| Record::Lane {
-            lane: LaneId {
-                incarnation: 9,
-                lane,
-            },
-            topic: 3,
-            partition: None,
-            idempotent: true,
-        };
+        let lane =
+            |lane| Record::Lane { lane: LaneId { incarnation: 9, lane }, topic: 3, partition: None, idempotent: true };
         Outbox::new(0, 3, 9, (0..lanes).map(lane).collect())
     }
 
     fn outcomes(records: &[Record]) -> Vec<(u32, u64, u32, Outcome)> {
         let of = |record: &Record| match record {
-            Record::Outcome {
-                lane,
-                first_seq,
-                count,
-                outcome,
-                ..
-            } => Some((lane.lane, *first_seq, *count, *outcome)),
+            Record::Outcome { lane, first_seq, count, outcome, .. } => Some((lane.lane, *first_seq, *count, *outcome)),
             _ => None,
         };
         records.iter().filter_map(of).collect()
     }
 
     fn ok(partition: i32, base_offset: i64) -> Outcome {
-        Outcome::Ok {
-            tp: Tp {
-                topic: 3,
-                partition,
-            },
-            base_offset,
-        }
+        Outcome::Ok { tp: Tp { topic: 3, partition }, base_offset }
     }
 
     #[test]
@@ -283,20 +199,9 @@ mod tests {
             outbox.ended(&ended(1, seq, 50 + seq as i64, SendEnd::Acked));
         }
         let (records, samples) = outbox.take();
-        assert_eq!(
-            outcomes(&records),
-            [(0, 0, 4, ok(0, 10)), (1, 0, 4, ok(1, 50))]
-        );
+        assert_eq!(outcomes(&records), [(0, 0, 4, ok(0, 10)), (1, 0, 4, ok(1, 50))]);
         assert_eq!(samples.len(), 8);
-        assert!(matches!(
-            samples[0],
-            SendSample {
-                intended_us: 5,
-                sent_us: 6,
-                done_us: 100,
-                ..
-            }
-        ));
+        assert!(matches!(samples[0], SendSample { intended_us: 5, sent_us: 6, done_us: 100, .. }));
         // The next batch begins its own runs.
         outbox.ended(&ended(0, 4, 14, SendEnd::Acked));
         assert_eq!(outcomes(&outbox.take().0), [(0, 4, 1, ok(0, 14))]);
@@ -332,9 +237,7 @@ mod tests {
     fn a_send_is_told_before_its_outcome_and_once() {
         let sent = |records: &[Record]| -> Vec<(u32, u64)> {
             let of = |record: &Record| match record {
-                Record::Sent {
-                    lane, up_to_seq, ..
-                } => Some((lane.lane, *up_to_seq)),
+                Record::Sent { lane, up_to_seq, .. } => Some((lane.lane, *up_to_seq)),
                 _ => None,
             };
             records.iter().filter_map(of).collect()
@@ -350,20 +253,13 @@ mod tests {
         outbox.taken(5, 43);
         assert_eq!(sent(&outbox.take().0), []);
         outbox.taken(1000, 44);
-        assert_eq!(
-            sent(&outbox.take().0).len(),
-            3,
-            "one record a lane, however many sends"
-        );
+        assert_eq!(sent(&outbox.take().0).len(), 3, "one record a lane, however many sends");
     }
 
     #[test]
     fn what_was_given_up_at_the_end_is_open_for_timing_and_unknown_for_the_ledger() {
         let mut outbox = outbox(1);
-        outbox.ended(&Ended {
-            given_up: true,
-            ..ended(0, 0, -1, SendEnd::Unknown)
-        });
+        outbox.ended(&Ended { given_up: true, ..ended(0, 0, -1, SendEnd::Unknown) });
         let (records, samples) = outbox.take();
         assert_eq!(outcomes(&records), [(0, 0, 1, Outcome::Unknown)]);
         assert_eq!(samples[0].end, SendEnd::Open);

@@ -39,11 +39,7 @@ mod tests {
             (true, Not, true, SendEnd::Unknown),
         ];
         for (acks_none, fate, error, wanted) in table {
-            assert_eq!(
-                classify(acks_none, fate, error),
-                wanted,
-                "{acks_none} {fate:?} {error}"
-            );
+            assert_eq!(classify(acks_none, fate, error), wanted, "{acks_none} {fate:?} {error}");
         }
     }
 }

@@ -33,7 +33,13 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
                     (Some(topic), Some(partition)) => format!(" {topic}-{partition}"),
                     _ => String::new(),
                 };
-                text.push_str(&format!("{:10} {}{place}: {} ({})\n", a.verdict.as_str(), a.kind.as_str(), a.count, a.evidence));
+                text.push_str(&format!(
+                    "{:10} {}{place}: {} ({})\n",
+                    a.verdict.as_str(),
+                    a.kind.as_str(),
+                    a.count,
+                    a.evidence
+                ));
             }
             for damage in &checked.damage {
                 text.push_str(&format!("damaged    {}: {}\n", damage.path.display(), damage.error));

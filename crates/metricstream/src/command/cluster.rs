@@ -86,7 +86,10 @@ fn describe(status: &Status) -> String {
         text.push_str(&format!("{} {}   {}{fenced}   port {}{active}\n", n.role, n.id, n.state, n.port));
     }
     for p in &status.partitions {
-        text.push_str(&format!("{}-{}   leader {}   replicas {:?}   ISR {:?}\n", p.topic, p.partition, p.leader, p.replicas, p.isr));
+        text.push_str(&format!(
+            "{}-{}   leader {}   replicas {:?}   ISR {:?}\n",
+            p.topic, p.partition, p.leader, p.replicas, p.isr
+        ));
     }
     text
 }

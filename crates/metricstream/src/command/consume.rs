@@ -33,10 +33,8 @@ pub(crate) async fn run(args: ConsumeArgs) -> Ending {
     }
     let stop = stop_on_interrupt()?;
     let format = args.format;
-    let read = blocking(move || {
-        tools::consume(&client, &topic, args.count, &stop, &mut |seen| print(&seen, format))
-    })
-    .await?;
+    let read =
+        blocking(move || tools::consume(&client, &topic, args.count, &stop, &mut |seen| print(&seen, format))).await?;
     output::note(&format!("{read} messages read"));
     // Ctrl-C is how a person ends a consumer: nothing went wrong.
     Ok(Code::Pass)

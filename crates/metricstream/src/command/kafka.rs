@@ -11,7 +11,8 @@ pub(crate) async fn run(what: KafkaCommand) -> Ending {
     match what {
         KafkaCommand::Install { version } => {
             let wanted = Wanted::from_env(version);
-            let installed = tokio::task::spawn_blocking(move || wanted.find_or_install(&|text: &str| output::note(text)));
+            let installed =
+                tokio::task::spawn_blocking(move || wanted.find_or_install(&|text: &str| output::note(text)));
             let installed = installed.await.map_err(Failure::environment)?.map_err(failure)?;
             output::print(&format!("Apache Kafka {} in {}\n", installed.version, installed.libs.display()));
             Ok(Code::Pass)

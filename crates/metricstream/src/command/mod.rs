@@ -24,8 +24,7 @@ pub(crate) fn client_properties(path: Option<&Path>) -> Result<BTreeMap<String, 
     path.map_or_else(
         || Ok(BTreeMap::new()),
         |path| {
-            metricstream_engine::read_client_config(path)
-                .map_err(|e| Failure::usage(format!("--client-config: {e}")))
+            metricstream_engine::read_client_config(path).map_err(|e| Failure::usage(format!("--client-config: {e}")))
         },
     )
 }

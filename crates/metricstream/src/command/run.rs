@@ -28,7 +28,8 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
     let mut worst = Code::Pass;
     for trial in 0..args.repeat {
         let seed = seed.wrapping_add(u64::from(trial));
-        let out = args.out.clone().map(|out| if args.repeat > 1 { out.join(format!("trial-{}", trial + 1)) } else { out });
+        let out =
+            args.out.clone().map(|out| if args.repeat > 1 { out.join(format!("trial-{}", trial + 1)) } else { out });
         let trial = Trial {
             scenario: scenario.clone(),
             seed,
@@ -41,7 +42,9 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         let finished = Box::pin(drive::run(trial, interrupt.clone(), output::note, &mut tell)).await?;
         show(&finished, &scenario, args.format);
         if let Some(disk) = &finished.disk {
-            output::note(&format!("error: the run directory is not whole: {disk}. Free some space; the verdict above stands"));
+            output::note(&format!(
+                "error: the run directory is not whole: {disk}. Free some space; the verdict above stands"
+            ));
             worst = worse(worst, Code::Environment);
         }
         worst = worse(worst, code_of(&finished));
@@ -65,8 +68,14 @@ fn refuse_remote(scenario: &Scenario) -> Failure {
     let mut cannot: Vec<&str> = scenario.timeline.iter().map(|step| step.action.word()).collect();
     cannot.sort_unstable();
     cannot.dedup();
-    let cannot = if cannot.is_empty() { String::new() } else { format!(" It could not do {} of {}.", cannot.join(", "), scenario.name) };
-    Failure::usage(format!("engine remote does not run scenarios yet: its load and audit are not joined to it.{cannot} Use --engine kafka"))
+    let cannot = if cannot.is_empty() {
+        String::new()
+    } else {
+        format!(" It could not do {} of {}.", cannot.join(", "), scenario.name)
+    };
+    Failure::usage(format!(
+        "engine remote does not run scenarios yet: its load and audit are not joined to it.{cannot} Use --engine kafka"
+    ))
 }
 
 /// In a pipe and on a terminal alike: the timeline goes to standard error as it happens.
@@ -107,8 +116,7 @@ fn show(finished: &Finished, scenario: &Scenario, format: Format) {
         Format::Text => {
             let out = output::stdout();
             let view = View::new(&finished.result, &finished.timeline, scenario);
-            let options =
-                Options { width: out.width, colour: out.colour, run_dir: Some(finished.run_dir.clone()) };
+            let options = Options { width: out.width, colour: out.colour, run_dir: Some(finished.run_dir.clone()) };
             output::print(&render(&view, &options));
         }
     }

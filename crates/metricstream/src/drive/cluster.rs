@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use metricstream_engine::kafka::Wanted;
 use metricstream_engine::observation::Observation;
 use metricstream_engine::observer::Observer;
-use metricstream_engine::{
-    ClusterSpec, EngineError, ExitClass, FaultKind, GuardianCommand, KafkaCluster, admin,
-};
+use metricstream_engine::{ClusterSpec, EngineError, ExitClass, FaultKind, GuardianCommand, KafkaCluster, admin};
 use metricstream_run::conductor::FaultKind as Wish;
 use metricstream_scenario::{Topic, Topology};
 use tokio::sync::mpsc;

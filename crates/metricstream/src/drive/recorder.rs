@@ -31,7 +31,13 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Opens the history.
-    pub(crate) fn open(dir: RunDir, scenario: &Scenario, run_id: u64, seed: u64, started_at: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        dir: RunDir,
+        scenario: &Scenario,
+        run_id: u64,
+        seed: u64,
+        started_at: &str,
+    ) -> anyhow::Result<Self> {
         let header = header(scenario, run_id, seed, started_at);
         let path = dir.path().join("history").join(format!("history.{EXTENSION}"));
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -133,7 +139,8 @@ impl Recorder {
 }
 
 fn header(scenario: &Scenario, run_id: u64, seed: u64, started_at: &str) -> Header {
-    let compacted = |t: &metricstream_scenario::Topic| t.config.get("cleanup.policy").is_some_and(|p| p.contains("compact"));
+    let compacted =
+        |t: &metricstream_scenario::Topic| t.config.get("cleanup.policy").is_some_and(|p| p.contains("compact"));
     // Producers are numbered in the scenario's order.
     let producers: Vec<Named> = (0_u32..)
         .zip(&scenario.workload.producers)
@@ -146,7 +153,12 @@ fn header(scenario: &Scenario, run_id: u64, seed: u64, started_at: &str) -> Head
             .topology
             .topics
             .iter()
-            .map(|t| TopicInfo { name: t.name.clone(), partitions: t.partitions, compacted: compacted(t), shared: false })
+            .map(|t| TopicInfo {
+                name: t.name.clone(),
+                partitions: t.partitions,
+                compacted: compacted(t),
+                shared: false,
+            })
             .collect(),
         groups: scenario.workload.groups.iter().map(|g| g.name.clone()).collect(),
         members: Vec::new(),

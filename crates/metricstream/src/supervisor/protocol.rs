@@ -39,9 +39,14 @@ pub(crate) enum Request {
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub(crate) enum Answer {
     Status(Status),
-    Done { text: String },
+    Done {
+        text: String,
+    },
     /// `usage`: the request cannot be carried out as the cluster stands; else the environment failed.
-    Refused { usage: bool, message: String },
+    Refused {
+        usage: bool,
+        message: String,
+    },
 }
 
 /// How a cluster stands.
@@ -134,9 +139,7 @@ pub(crate) fn runtime_dir() -> io::Result<PathBuf> {
 pub(crate) fn socket_path(name: &str) -> Result<PathBuf, Failure> {
     let sound = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || name.len() > 40 || !name.chars().all(sound) {
-        return Err(Failure::usage(format!(
-            "--name {name}: want 1 to 40 letters, digits, `-` or `_`"
-        )));
+        return Err(Failure::usage(format!("--name {name}: want 1 to 40 letters, digits, `-` or `_`")));
     }
     Ok(runtime_dir()?.join(format!("{name}.sock")))
 }

@@ -123,7 +123,9 @@ fn topology(args: &UpArgs) -> Result<(Topology, Vec<Topic>), Failure> {
 
 /// `NAME:PARTITIONS:REPLICATION`.
 fn topic(text: &str, brokers: u32) -> Result<Topic, Failure> {
-    let wrong = |why: &str| Failure::usage(format!("--topic {text}: {why}; want NAME:PARTITIONS:REPLICATION, such as metrics:6:3"));
+    let wrong = |why: &str| {
+        Failure::usage(format!("--topic {text}: {why}; want NAME:PARTITIONS:REPLICATION, such as metrics:6:3"))
+    };
     let [name, partitions, replication] = text.split(':').collect::<Vec<_>>()[..] else {
         return Err(wrong("three parts are needed"));
     };
@@ -132,11 +134,13 @@ fn topic(text: &str, brokers: u32) -> Result<Topic, Failure> {
         return Err(wrong("the name has 1 to 249 letters, digits, `.`, `_` or `-`"));
     }
     let partitions = partitions.parse().ok().filter(|n| (1..=1_000).contains(n));
-    let replication_factor = replication.parse().ok().filter(|n| *n >= 1 && u32::from(i16::unsigned_abs(*n)) <= brokers);
+    let replication_factor =
+        replication.parse().ok().filter(|n| *n >= 1 && u32::from(i16::unsigned_abs(*n)) <= brokers);
     Ok(Topic {
         name: name.to_owned(),
         partitions: partitions.ok_or_else(|| wrong("partitions are 1 to 1000"))?,
-        replication_factor: replication_factor.ok_or_else(|| wrong(&format!("replication is 1 to {brokers}, the brokers")))?,
+        replication_factor: replication_factor
+            .ok_or_else(|| wrong(&format!("replication is 1 to {brokers}, the brokers")))?,
         min_insync_replicas: replication_factor.map_or(1, |n: i16| if n >= 3 { 2 } else { 1 }),
         replicas: Vec::new(),
         config: Default::default(),

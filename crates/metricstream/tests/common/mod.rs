@@ -171,15 +171,17 @@ impl Trial {
     }
 
     pub fn num(&self, pointer: &str) -> f64 {
-        self.result.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| {
-            panic!("{pointer} is {:?}, not a number", self.result.pointer(pointer))
-        })
+        self.result
+            .pointer(pointer)
+            .and_then(Value::as_f64)
+            .unwrap_or_else(|| panic!("{pointer} is {:?}, not a number", self.result.pointer(pointer)))
     }
 
     pub fn text(&self, pointer: &str) -> &str {
-        self.result.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| {
-            panic!("{pointer} is {:?}, not text", self.result.pointer(pointer))
-        })
+        self.result
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("{pointer} is {:?}, not text", self.result.pointer(pointer)))
     }
 
     pub fn rows(&self, name: &str) -> &[Value] {

@@ -189,10 +189,9 @@ impl<'a> Teller<'a> {
     }
 
     fn unavailability(&mut self) {
-        for (op, stops, resumes) in [
-            ("write", "writes stop", "acknowledged again"),
-            ("read", "reads stop", "delivered again"),
-        ] {
+        for (op, stops, resumes) in
+            [("write", "writes stop", "acknowledged again"), ("read", "reads stop", "delivered again")]
+        {
             let rows = || self.result.unavailability.iter().filter(|row| row.op == op);
             let starts = together(rows(), |row| row.from_s);
             let ends = together(rows().filter(|row| !row.open), |row| row.from_s + row.duration_s);
@@ -271,10 +270,7 @@ impl<'a> Teller<'a> {
 
 /// Events that stand between two changes of partitions, so that these are not one.
 fn breaks_groups(what: &What) -> bool {
-    matches!(
-        what,
-        What::Fault { .. } | What::Healed { .. } | What::BrokerFenced { .. } | What::BrokerUnfenced { .. }
-    )
+    matches!(what, What::Fault { .. } | What::Healed { .. } | What::BrokerFenced { .. } | What::BrokerUnfenced { .. })
 }
 
 /// Groups rows whose times lie close together, in order of time.

@@ -51,9 +51,8 @@ impl Coalesced {
         };
         let done = self.flush_if(at_us);
         self.last_us = at_us;
-        let same = |change: &&mut Change| {
-            change.before.topic == state.topic && change.before.partition == state.partition
-        };
+        let same =
+            |change: &&mut Change| change.before.topic == state.topic && change.before.partition == state.partition;
         match self.group.iter_mut().find(same) {
             Some(change) => change.after = state.clone(),
             None => self.group.push(Change { at_us, before, after: state.clone() }),
@@ -165,10 +164,10 @@ fn isrs(group: &[Change], names: &Names) -> Vec<String> {
     }
     let mut parts = Vec::new();
     for ((before, after), changes) in by_sets {
-        let same_order = changes
-            .iter()
-            .all(|c| c.before.isr == changes[0].before.isr && c.after.isr == changes[0].after.isr);
-        let (before, after) = if same_order { (&changes[0].before.isr, &changes[0].after.isr) } else { (&before, &after) };
+        let same_order =
+            changes.iter().all(|c| c.before.isr == changes[0].before.isr && c.after.isr == changes[0].after.isr);
+        let (before, after) =
+            if same_order { (&changes[0].before.isr, &changes[0].after.isr) } else { (&before, &after) };
         let which: Vec<_> = changes.iter().map(|change| key(change)).collect();
         let place = if which.len() >= names.total() && names.total() > 1 {
             " everywhere".to_owned()

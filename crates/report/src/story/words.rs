@@ -82,6 +82,9 @@ mod tests {
     #[test]
     fn healing_names_who_did_it() {
         assert_eq!(healed("start", "start-2", &[2], "kafka"), "broker 2 started");
-        assert_eq!(healed("resume", "settle", &[1], "kafka"), "broker 1 resumed (SIGCONT) by the run itself, to settle");
+        assert_eq!(
+            healed("resume", "settle", &[1], "kafka"),
+            "broker 1 resumed (SIGCONT) by the run itself, to settle"
+        );
     }
 }

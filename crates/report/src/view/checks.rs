@@ -34,11 +34,8 @@ fn loss(row: &Loss) -> Block {
         (Some(only), _) | (None, Some(only)) => format!(" offset {}", thousands_signed(only)),
         (None, None) => String::new(),
     };
-    let (tone, judged) = if row.predicted {
-        (Tone::Warn, "predicted: outside the guarantee")
-    } else {
-        (Tone::Bad, "a violation")
-    };
+    let (tone, judged) =
+        if row.predicted { (Tone::Warn, "predicted: outside the guarantee") } else { (Tone::Bad, "a violation") };
     let messages = if row.count == 1 { "message" } else { "messages" };
     let mut text =
         format!("{}-{}{place}, {} {messages}: {}", row.topic, row.partition, thousands(row.count), row.cause);

@@ -69,7 +69,11 @@ fn pauses(row: &Rebalance, blocks: &mut Vec<Block>) {
             let name = |pause: &Pause| {
                 short_assignment(std::slice::from_ref(&pause.partition), topic).trim_matches(['[', ']']).to_owned()
             };
-            known.iter().map(|(p, s)| format!("{}\u{a0}for\u{a0}{}", name(p), seconds(*s))).collect::<Vec<_>>().join(", ")
+            known
+                .iter()
+                .map(|(p, s)| format!("{}\u{a0}for\u{a0}{}", name(p), seconds(*s)))
+                .collect::<Vec<_>>()
+                .join(", ")
         } else {
             let spread = spread_text(known.iter().map(|(_, s)| *s)).unwrap_or_default();
             format!("{} for {spread}", count(known.len(), "partition", "partitions"))

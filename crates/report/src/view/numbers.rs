@@ -55,7 +55,8 @@ fn lost(m: &Messages, inconclusive: bool) -> String {
 pub(super) fn latency(result: &RunResult) -> Section {
     let mut blocks = Vec::new();
     for (kind, label) in [("response", "response, ms"), ("end_to_end", "end to end, ms")] {
-        let rows: Vec<&Latency> = result.latency.iter().filter(|row| row.kind == kind && row.count + row.open > 0).collect();
+        let rows: Vec<&Latency> =
+            result.latency.iter().filter(|row| row.kind == kind && row.count + row.open > 0).collect();
         if rows.is_empty() {
             continue;
         }
@@ -65,8 +66,7 @@ pub(super) fn latency(result: &RunResult) -> Section {
         if open {
             head.push("unanswered");
         }
-        let mut grid =
-            Grid { head: head.into_iter().map(str::to_owned).collect(), rows: Vec::new(), numbers: true };
+        let mut grid = Grid { head: head.into_iter().map(str::to_owned).collect(), rows: Vec::new(), numbers: true };
         for row in rows {
             let name = if several_acks { format!("{}, acks={}", row.phase, row.acks) } else { row.phase.clone() };
             let mut cells = vec![name];
@@ -109,7 +109,8 @@ pub(super) fn unavailability(result: &RunResult) -> Section {
         where_.sort_unstable();
         where_.dedup();
         let total: f64 = rows.iter().map(|row| row.duration_s).sum();
-        let mut text = format!("{word}: {}, longest {}", count(where_.len(), "partition", "partitions"), seconds(longest));
+        let mut text =
+            format!("{word}: {}, longest {}", count(where_.len(), "partition", "partitions"), seconds(longest));
         if rows.len() > 1 {
             text += &format!(", {} partition-seconds", number(total));
         }
@@ -137,9 +138,8 @@ pub(super) fn failovers(result: &RunResult) -> Section {
     let left_out = groups.len().saturating_sub(FAILOVERS_MAX);
     let mut blocks = Vec::new();
     for ((fault, from), rows) in groups.into_iter().take(FAILOVERS_MAX) {
-        let since_fault = |of: fn(&Failover) -> Option<f64>| {
-            spread_text(rows.iter().filter_map(|row| Some(of(row)? - row.fault_s?)))
-        };
+        let since_fault =
+            |of: fn(&Failover) -> Option<f64>| spread_text(rows.iter().filter_map(|row| Some(of(row)? - row.fault_s?)));
         let steps = [
             ("fenced", since_fault(|row| row.fenced_s)),
             ("elected", since_fault(|row| Some(row.elected_s))),

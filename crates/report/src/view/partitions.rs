@@ -30,10 +30,8 @@ pub(super) fn table(result: &RunResult) -> Section {
     }
     let quiet = |row: &Row| !row.changed && row.writes.is_none() && row.reads.is_none();
     if rows.iter().all(quiet) {
-        let text = format!(
-            "{}: every leader, ISR and epoch stayed as it was",
-            count(rows.len(), "partition", "partitions")
-        );
+        let text =
+            format!("{}: every leader, ISR and epoch stayed as it was", count(rows.len(), "partition", "partitions"));
         return section("partitions", vec![Block::text(text)]);
     }
     // Where not all fit, those to which something happened come first.

@@ -1,8 +1,8 @@
 //! The table of librdkafka's settings, and nothing else.
 
+use super::Property;
 use super::Role::{self, Both, Consumer, Producer as ProducerOnly};
 use super::Values::{self, Acks, Bool, Free, Range, Words};
-use super::Property;
 
 const fn p(name: &'static str, role: Role, values: Values, alias_of: &'static str) -> Property {
     Property { name, role, values, alias_of }

@@ -173,8 +173,7 @@ fn read_value(section: &Section<'_>, spec: &Spec) -> Option<ClaimValue> {
         ValueType::Word => as_text.map(|word| ClaimValue::Text(word.to_owned())),
     };
     if value.is_none() {
-        let message =
-            format!("`value` is {}; `{}` wants {}", describe(at.value), spec.id, spec.value_form());
+        let message = format!("`value` is {}; `{}` wants {}", describe(at.value), spec.id, spec.value_form());
         section.problems.at(&at, message);
     }
     value

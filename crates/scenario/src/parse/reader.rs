@@ -162,10 +162,8 @@ impl<'a> Section<'a> {
         if range.contains(&number.value) {
             return Some(number);
         }
-        self.problems.at(
-            &number,
-            format!("`{key}` is {}; allowed: {} to {}", number.value, range.start(), range.end()),
-        );
+        self.problems
+            .at(&number, format!("`{key}` is {}; allowed: {} to {}", number.value, range.start(), range.end()));
         None
     }
 
@@ -175,10 +173,8 @@ impl<'a> Section<'a> {
         if range.contains(&number.value) {
             return Some(number);
         }
-        self.problems.at(
-            &number,
-            format!("`{key}` is {}; allowed: {} to {}", number.value, range.start(), range.end()),
-        );
+        self.problems
+            .at(&number, format!("`{key}` is {}; allowed: {} to {}", number.value, range.start(), range.end()));
         None
     }
 
@@ -264,15 +260,10 @@ impl<'a> Section<'a> {
         entries
     }
 
-    fn flatten(
-        &self,
-        table: &DeTable<'_>,
-        prefix: &str,
-        base: &str,
-        entries: &mut Vec<(At<String>, At<String>)>,
-    ) {
+    fn flatten(&self, table: &DeTable<'_>, prefix: &str, base: &str, entries: &mut Vec<(At<String>, At<String>)>) {
         for (key, value) in table {
-            let name = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+            let name =
+                if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
             if let Some(inner) = value.get_ref().as_table() {
                 self.flatten(inner, &name, base, entries);
                 continue;

@@ -1,7 +1,7 @@
 //! `[[timeline]]`: steps, their conditions and targets, and whether each can happen at all.
 
-use super::reader::{At, Section, listed, shorten};
 use super::MAX_WAIT_S;
+use super::reader::{At, Section, listed, shorten};
 use crate::error::did_you_mean;
 use crate::model::{Action, Condition, Controllers, Member, Step, Target, Topology, When, Workload};
 use crate::{schema, text};
@@ -169,10 +169,9 @@ impl Reading<'_> {
         match condition {
             Condition::IsrFull | Condition::LeadersKnown => Some(()),
             Condition::GroupStable { group } => self.group(section, on, group).map(|_| ()),
-            Condition::StepDone { step } => {
-                self.earlier_step(section, &At { value: step.clone(), span: on.span.clone(), path: on.path.clone() })
-                    .map(|_| ())
-            }
+            Condition::StepDone { step } => self
+                .earlier_step(section, &At { value: step.clone(), span: on.span.clone(), path: on.path.clone() })
+                .map(|_| ()),
             Condition::Fenced { step } => {
                 let at = At { value: step.clone(), span: on.span.clone(), path: on.path.clone() };
                 let earlier = self.earlier_step(section, &at)?;

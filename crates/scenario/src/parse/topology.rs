@@ -20,9 +20,8 @@ const DEFAULT_REPLICATION: i16 = 3;
 
 pub(super) fn read(section: &Section<'_>) -> Topology {
     let brokers = section.integer("brokers", 1..=MAX_BROKERS).map_or(DEFAULT_BROKERS, |at| at.value as u32);
-    let profile = section
-        .word("profile", &[("apache", Profile::Apache), ("fast", Profile::Fast)])
-        .unwrap_or(Profile::Apache);
+    let profile =
+        section.word("profile", &[("apache", Profile::Apache), ("fast", Profile::Fast)]).unwrap_or(Profile::Apache);
     Topology {
         brokers,
         controllers: read_controllers(section),
@@ -176,10 +175,9 @@ fn check_topic_name(section: &Section<'_>, name: &At<String>) {
     let legal = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
     if !legal || text.is_empty() || text.len() > 249 || text == "." || text == ".." {
         let shown = shorten(text);
-        section.problems.at(
-            name,
-            format!("\"{shown}\" is no topic name; allowed: 1 to 249 letters, digits, `.`, `_` or `-`"),
-        );
+        section
+            .problems
+            .at(name, format!("\"{shown}\" is no topic name; allowed: 1 to 249 letters, digits, `.`, `_` or `-`"));
     } else if text.starts_with("__") {
         section.problems.at(name, format!("topics named `__…` are Kafka's own; call it something other than `{text}`"));
     }
@@ -191,15 +189,17 @@ fn read_replicas(section: &Section<'_>, brokers: u32) -> Vec<Vec<i32>> {
         let mut ids: Vec<i32> = Vec::new();
         let Some(array) = entry.value.as_array() else {
             let shown = describe(entry.value);
-            section.problems.at(&entry, format!("replicas of partition {nth}: {shown}; wanted: a list such as [2, 1, 3]"));
+            section
+                .problems
+                .at(&entry, format!("replicas of partition {nth}: {shown}; wanted: a list such as [2, 1, 3]"));
             continue;
         };
         for id in array.iter().take(MAX_BROKERS as usize + 1) {
             let at = At { value: (), span: id.span(), path: entry.path.clone() };
             match integer_of(id.get_ref()) {
-                Some(id) if id < 1 || id > i64::from(brokers) => section
-                    .problems
-                    .at(&at, format!("there is no broker {id}; the brokers are 1 to {brokers}")),
+                Some(id) if id < 1 || id > i64::from(brokers) => {
+                    section.problems.at(&at, format!("there is no broker {id}; the brokers are 1 to {brokers}"))
+                }
                 Some(id) if ids.contains(&(id as i32)) => {
                     section.problems.at(&at, format!("broker {id} stands twice in the replicas of partition {nth}"));
                 }
@@ -244,10 +244,9 @@ fn read_topic_config(section: &Section<'_>) -> BTreeMap<String, String> {
             let list = listed(kafka_config::TOPIC);
             let shown = shorten(word);
             let version = kafka_config::VERSION;
-            section.problems.at(
-                &name,
-                format!("Apache Kafka {version} has no topic setting `{shown}`{hint}; allowed: {list}"),
-            );
+            section
+                .problems
+                .at(&name, format!("Apache Kafka {version} has no topic setting `{shown}`{hint}; allowed: {list}"));
         } else {
             check_known_value(section, word, &value);
             insert(section, &mut config, name, value);

@@ -191,10 +191,9 @@ fn read_assignor(section: &Section<'_>, protocol: GroupProtocol) -> String {
         let list = allowed.join(", ");
         let hint = did_you_mean(&assignor.value, allowed.iter().copied());
         let shown = shorten(&assignor.value);
-        section.problems.at(
-            &assignor,
-            format!("the protocol `{word}` has no assignor `{shown}`; allowed: {list}{hint}"),
-        );
+        section
+            .problems
+            .at(&assignor, format!("the protocol `{word}` has no assignor `{shown}`; allowed: {list}{hint}"));
     }
     assignor.value
 }
@@ -230,8 +229,7 @@ fn read_client_config(section: &Section<'_>, role: Role) -> BTreeMap<String, Str
             continue;
         };
         if property.role != Role::Both && property.role != role {
-            let (here, there) =
-                if role == Role::Producer { ("producers", "groups") } else { ("groups", "producers") };
+            let (here, there) = if role == Role::Producer { ("producers", "groups") } else { ("groups", "producers") };
             section.problems.at(&name, format!("`{word}` is a setting of {there}, not of {here}"));
             continue;
         }
@@ -258,7 +256,9 @@ fn check_idempotence(section: &Section<'_>, config: &BTreeMap<String, String>) {
     if let Some(conflict) = librdkafka::idempotence_conflict(&canonical) {
         section.problem(
             "config",
-            format!("`enable.idempotence` needs acks=all, retries above 0 and at most 5 requests in flight, not {conflict}"),
+            format!(
+                "`enable.idempotence` needs acks=all, retries above 0 and at most 5 requests in flight, not {conflict}"
+            ),
         );
     }
 }
