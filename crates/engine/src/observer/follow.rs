@@ -125,7 +125,7 @@ impl Follower {
             }
             self.leader = Some(id);
             if answer.snapshot_id.end_offset >= 0 {
-                self.snapshot(&mut connection, &answer.snapshot_id).await?;
+                self.snapshot(&mut connection, id, &answer.snapshot_id).await?;
             } else if !self.take(&answer).await? {
                 tokio::time::sleep(AGAIN).await;
             }
@@ -209,8 +209,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads a snapshot whole, and tells what is different from what was known before.
-    async fn snapshot(&mut self, connection: &mut Connection, id: &SnapshotId) -> Result<(), Trouble> {
+    /// Reads a snapshot of `leader` whole, and tells what is different from what was known before.
+    async fn snapshot(&mut self, connection: &mut Connection, leader: i32, id: &SnapshotId) -> Result<(), Trouble> {
         let mut bytes = BytesMut::new();
         loop {
             let position = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
@@ -227,7 +227,8 @@ impl Follower {
         }
         let mut rest = bytes.freeze();
         let mut image = Image::default();
-        image.controller = self.known.controller;
+        // A snapshot does not say who leads: the node that answers for it, in the epoch that it was asked in.
+        image.controller = Some((leader, self.epoch));
         while let Some(batch) = Batch::next(&mut rest)? {
             if batch.is_control() {
                 continue;
