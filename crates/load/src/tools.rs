@@ -18,6 +18,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const ASK: Duration = Duration::from_secs(10);
+/// How long a group's coordinator may take to be there.
+const COORDINATOR: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a hand tool gave up.
 #[derive(Debug, thiserror::Error)]
@@ -253,6 +256,29 @@ pub async fn settings_of(
     Ok(settings)
 }
 
+/// Asks a group's coordinator, and again while it is being found or still loads: the first question to a new cluster makes
+/// the topic that it needs.
+fn settled<T>(ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let deadline = Instant::now() + COORDINATOR;
+    loop {
+        let answer = ask();
+        let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let settling = matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::NotCoordinator
+                    | RDKafkaErrorCode::CoordinatorNotAvailable
+                    | RDKafkaErrorCode::CoordinatorLoadInProgress
+                    | RDKafkaErrorCode::WaitingForCoordinator
+            )
+        );
+        if !settling || Instant::now() >= deadline {
+            return answer;
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
 /// Sets a group without members to these offsets: partitions of one topic, in order.
 ///
 /// # Errors
@@ -265,7 +291,8 @@ pub fn place_group(config: &ClientConfig, group: &str, topic: &str, offsets: &[i
         let added = list.add_partition_offset(topic, partition, Offset::Offset(*offset));
         added.map_err(failed(format!("an offset of {topic}-{partition}")))?;
     }
-    reader(&config)?.commit(&list, CommitMode::Sync).map_err(failed(format!("placing group {group} in {topic}")))
+    let reader = reader(&config)?;
+    settled(|| reader.commit(&list, CommitMode::Sync)).map_err(failed(format!("placing group {group} in {topic}")))
 }
 
 /// The offsets that a group has in the partitions `0..partitions` of a topic; −1 where it has none.
@@ -285,7 +312,8 @@ pub fn offsets_of_group(
         wanted.add_partition(topic, partition);
     }
     let what = format!("asking for the offsets of group {group}");
-    let found = reader(&config)?.committed_offsets(wanted, ASK).map_err(failed(what))?;
+    let reader = reader(&config)?;
+    let found = settled(|| reader.committed_offsets(wanted.clone(), ASK)).map_err(failed(what))?;
     let offset = |partition| match found.find_partition(topic, partition).map(|entry| entry.offset()) {
         Some(Offset::Offset(offset)) => offset,
         _ => -1,

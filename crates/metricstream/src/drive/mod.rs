@@ -88,17 +88,18 @@ pub(crate) async fn run(
 ) -> Result<Finished, Failure> {
     let begun = Instant::now();
     let mut scenario = trial.scenario.clone();
+    trial.dir.write("scenario.toml", &as_it_is_run(&scenario, &trial.left_out))?;
     let started = start(&trial, &mut scenario, &mut interrupt, progress).await?;
     let (engine, topics) = (started.engine.clone(), started.topics);
-    // What the cluster really is, is known by now.
-    trial.dir.write("scenario.toml", &as_it_is_run(&scenario, &trial.left_out))?;
     let made =
         Box::pin(conduct(trial, Arc::new(scenario), started.engine, topics.as_ref(), begun, interrupt, tell)).await;
     engine.stop().await;
+    // Written before anything else may go wrong.
+    let finished = made.and_then(Drive::finish);
     if let Some(topics) = topics {
         topics.clean_up().await;
     }
-    made?.finish()
+    finished
 }
 
 /// A cluster that is ready, and the topics of the run where it is not our own.
@@ -162,6 +163,10 @@ async fn conduct(
     mut interrupt: Interrupt,
     tell: &mut Tell<'_>,
 ) -> Result<Drive, Failure> {
+    if topics.is_some() {
+        // What the cluster really is, is known by now.
+        trial.dir.write("scenario.toml", &as_it_is_run(&scenario, &trial.left_out))?;
+    }
     let run_id = monotonic_ns().unsigned_abs() ^ (u64::from(std::process::id()) << 40);
     let grouped = scenario.workload.groups.iter().any(|group| !group.members.is_empty());
     let clock = RunClock::starting_in(if grouped { LEAD_WITH_GROUPS } else { LEAD });
