@@ -146,7 +146,7 @@ impl Quantities {
         for row in &result.failovers {
             let (Some(fault), Some(fault_s)) = (&row.fault, row.fault_s) else { continue };
             self.worst(format!("failover.{fault}.fenced_s"), row.fenced_s.map(|at_s| at_s - fault_s));
-            self.worst(format!("failover.{fault}.elected_s"), Some(row.elected_s - fault_s));
+            self.worst(format!("failover.{fault}.elected_s"), row.elected_s.map(|at_s| at_s - fault_s));
             self.worst(format!("failover.{fault}.learned_s"), row.learned_s.map(|at_s| at_s - fault_s));
             self.worst(format!("failover.{fault}.first_ack_s"), row.first_ack_s.map(|at_s| at_s - fault_s));
         }

@@ -12,6 +12,7 @@ pub mod bitmap;
 pub mod check;
 pub mod claims;
 pub mod compare;
+mod exactness;
 mod group;
 pub mod header;
 pub mod history;

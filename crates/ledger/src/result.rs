@@ -62,6 +62,9 @@ pub struct RunResult {
     /// Per heal and group: when the backlog was gone.
     #[serde(default)]
     pub catch_up: Vec<CatchUp>,
+    /// Steps of the scenario that were left out, because the user asked for it.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// What could not be measured and why, as `field: reason`.
     pub not_measured: Vec<String>,
 }
@@ -198,10 +201,11 @@ pub struct Failover {
     pub partition: i32,
     pub from: i32,
     pub to: i32,
-    pub epoch: i32,
+    pub epoch: Option<i32>,
     pub fault_s: Option<f64>,
     pub fenced_s: Option<f64>,
-    pub elected_s: f64,
+    /// `None` where metadata was polled: when it was committed is not known.
+    pub elected_s: Option<f64>,
     pub learned_s: Option<f64>,
     pub first_ack_s: Option<f64>,
     pub fault: Option<String>,
@@ -219,8 +223,9 @@ pub struct IsrRow {
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
     pub leader: i32,
-    pub leader_epoch: i32,
-    pub partition_epoch: i32,
+    /// `None` where metadata was polled.
+    pub leader_epoch: Option<i32>,
+    pub partition_epoch: Option<i32>,
     /// ± this; 0 error would be a lie.
     pub error_ms: f64,
     pub clock: crate::timeline::Clock,

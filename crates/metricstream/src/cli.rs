@@ -5,6 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+const RUN_EXAMPLES: &str = "\
+Example:
+  metricstream run broker-failure --set workload.duration_s=20
+  metricstream run broker-failure --engine remote --bootstrap broker.example.org:9092 --without-faults
+
+Engine remote loads and audits a cluster that somebody else runs. Topics are created and deleted again; one that is there
+is not touched unless --use-existing-topics is given. It cannot break nodes: a scenario whose steps do is refused, or run
+with --without-faults.";
+
 /// Proves what a Kafka pipeline survives.
 #[derive(Debug, Parser)]
 #[command(name = "metricstream", version, about, long_about = None, max_term_width = 100)]
@@ -16,7 +25,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one scenario: start the cluster, load it, break it, heal it, account for every message
-    #[command(after_help = "Example:\n  metricstream run broker-failure --set workload.duration_s=20")]
+    #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
     /// The scenarios that are built in, and checking your own
     #[command(subcommand, after_help = "Example:\n  metricstream scenario show broker-failure")]
@@ -119,6 +128,15 @@ pub(crate) struct RunArgs {
     /// Apache Kafka's version; default: the newest that runs on Java 17
     #[arg(long, value_name = "VERSION")]
     pub(crate) kafka_version: Option<String>,
+    /// Leave out every step that breaks or mends a node, and what waits for one; the result says so
+    #[arg(long)]
+    pub(crate) without_faults: bool,
+    /// Engine remote: write also to topics that are there; nothing in them is deleted, and what others write is no error
+    #[arg(long)]
+    pub(crate) use_existing_topics: bool,
+    /// Engine remote: leave the topics that the run made
+    #[arg(long)]
+    pub(crate) keep_topics: bool,
     #[command(flatten)]
     pub(crate) at: ClientArgs,
 }

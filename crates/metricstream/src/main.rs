@@ -9,6 +9,7 @@ mod drive;
 mod exit;
 mod interrupt;
 mod output;
+mod reach;
 mod rundir;
 mod source;
 mod supervisor;

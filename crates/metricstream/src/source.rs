@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use metricstream_scenario::{Profile, Scenario, builtin, overrides};
+use metricstream_scenario::{Claim, Profile, Scenario, builtin, overrides, to_toml};
 
 use crate::cli::ProfileName;
 use crate::exit::Failure;
@@ -44,6 +44,10 @@ pub(crate) fn file(path: &Path) -> Result<String, Failure> {
 /// Exit 2 with every error placed.
 pub(crate) fn load(name: &str, set: &[String], profile: Option<ProfileName>) -> Result<Scenario, Failure> {
     let text = text(name)?;
+    overrides::apply(&text, &changes(set, profile)?).map_err(|e| Failure::usage(format!("{name}\n{e}")))
+}
+
+fn changes(set: &[String], profile: Option<ProfileName>) -> Result<Vec<(String, String)>, Failure> {
     let mut changes = Vec::new();
     if let Some(profile) = profile {
         let word = match profile {
@@ -55,7 +59,35 @@ pub(crate) fn load(name: &str, set: &[String], profile: Option<ProfileName>) -> 
     for one in set {
         changes.push(overrides::split(one).map_err(|e| Failure::usage(format!("--set {one}\n{e}")))?);
     }
-    overrides::apply(&text, &changes).map_err(|e| Failure::usage(format!("{name}\n{e}")))
+    Ok(changes)
+}
+
+/// Reads a scenario and leaves its faults out; returns the ids of the steps that went. An override that only the faults
+/// stand against, such as a load that is shorter than they are late, is applied to what is left; claims about them stay.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_without_faults(
+    name: &str,
+    set: &[String],
+    profile: Option<ProfileName>,
+) -> Result<(Scenario, Vec<String>), Failure> {
+    let refused = match load(name, set, profile) {
+        Ok(mut scenario) => {
+            let left_out = scenario.take_faults_out();
+            return Ok((scenario, left_out));
+        }
+        Err(refused) => refused,
+    };
+    let Ok(mut whole) = metricstream_scenario::parse(&text(name)?) else { return Err(refused) };
+    let left_out = whole.take_faults_out();
+    let of_fault = |claim: &Claim| claim.step.as_ref().is_some_and(|step| left_out.contains(step));
+    let (open, kept) = std::mem::take(&mut whole.claims).into_iter().partition(of_fault);
+    whole.claims = kept;
+    let open: Vec<Claim> = open;
+    let Ok(mut scenario) = overrides::apply(&to_toml(&whole), &changes(set, profile)?) else { return Err(refused) };
+    scenario.claims.extend(open);
+    Ok((scenario, left_out))
 }
 
 /// The profile in the scenario's words.
@@ -63,5 +95,25 @@ pub(crate) fn profile_of(name: ProfileName) -> Profile {
     match name {
         ProfileName::Apache => Profile::Apache,
         ProfileName::Fast => Profile::Fast,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_shorter_than_its_faults_are_late_is_sound_without_them() {
+        let short = ["workload.duration_s=8".to_owned()];
+        let error = load("broker-failure", &short, None).expect_err("the kill comes after the load").error.to_string();
+        assert!(error.contains("after load has ended"), "{error}");
+        let (scenario, left_out) = load_without_faults("broker-failure", &short, None).expect("sound");
+        assert_eq!((left_out, scenario.workload.duration_s), (vec!["kill-2".into(), "start-2".into()], 8.0));
+        let claims = load("broker-failure", &[], None).expect("sound").claims.len();
+        assert_eq!(scenario.claims.len(), claims);
+        // What is wrong without them too is said of the file as it is.
+        let wrong = ["workload.duration_s=-1".to_owned()];
+        let error = load_without_faults("broker-failure", &wrong, None).expect_err("wrong").error.to_string();
+        assert!(error.contains("duration_s"), "{error}");
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod builtin;
 pub mod error;
+mod faults;
 pub mod guarantee;
 pub mod kafka_config;
 pub mod librdkafka;

@@ -61,15 +61,36 @@ struct Follower {
     leader: Option<i32>,
     /// When a controller answered last: how late what a snapshot tells may be.
     heard: Instant,
+    /// Since when it reads what was there before it and is told as one state at the end of that.
+    attaching_since: Option<Instant>,
 }
 
-/// Follows until nobody listens.
+/// Follows until nobody listens, from the cluster's first word on.
 pub(super) async fn run(
     controllers: Vec<(i32, SocketAddr)>,
     seen: mpsc::Sender<Observation>,
     image: watch::Sender<Arc<Image>>,
 ) {
+    follow(controllers, seen, image, None).await;
+}
+
+/// Follows until nobody listens; what was before is told as one state.
+pub(super) async fn attach(
+    controllers: Vec<(i32, SocketAddr)>,
+    seen: mpsc::Sender<Observation>,
+    image: watch::Sender<Arc<Image>>,
+) {
+    follow(controllers, seen, image, Some(Instant::now())).await;
+}
+
+async fn follow(
+    controllers: Vec<(i32, SocketAddr)>,
+    seen: mpsc::Sender<Observation>,
+    image: watch::Sender<Arc<Image>>,
+    attaching_since: Option<Instant>,
+) {
     let mut follower = Follower {
+        attaching_since,
         controllers,
         seen,
         image,
@@ -176,10 +197,23 @@ impl Follower {
                 taken = true;
             }
         }
-        if taken {
+        self.end_attaching(answer.high_watermark).await?;
+        if taken && self.attaching_since.is_none() {
             self.image.send_replace(Arc::new(self.known.clone()));
         }
         Ok(taken || idle)
+    }
+
+    /// Once all is read that was there when it came, that is told as one state.
+    async fn end_attaching(&mut self, high_watermark: i64) -> Result<(), Trouble> {
+        let Some(since) = self.attaching_since.filter(|_| high_watermark > 0 && self.offset >= high_watermark) else {
+            return Ok(());
+        };
+        self.attaching_since = None;
+        let mut seen = self.known.differences(&Image::default());
+        seen.extend(self.known.controller.map(|(node, epoch)| Observed::Controller { node, epoch }));
+        self.image.send_replace(Arc::new(self.known.clone()));
+        self.tell(ObservedAt::Polled { at: Instant::now(), error: since.elapsed() }, seen).await
     }
 
     async fn batch(&mut self, batch: &Batch) -> Result<(), Trouble> {
@@ -203,6 +237,9 @@ impl Follower {
     }
 
     async fn tell(&self, at: ObservedAt, seen: Vec<Observed>) -> Result<(), Trouble> {
+        if self.attaching_since.is_some() {
+            return Ok(());
+        }
         for what in seen {
             self.seen.send(Observation { at, what }).await.map_err(|_| Trouble::Closed)?;
         }
@@ -243,7 +280,9 @@ impl Follower {
         self.offset = id.end_offset;
         self.last_epoch = id.epoch;
         self.tell(at, seen).await?;
-        self.image.send_replace(Arc::new(self.known.clone()));
+        if self.attaching_since.is_none() {
+            self.image.send_replace(Arc::new(self.known.clone()));
+        }
         Ok(())
     }
 

@@ -209,10 +209,10 @@ fn a_killed_broker_as_a_table() {
             row.partition,
             row.from,
             row.to,
-            row.epoch,
+            row.epoch.unwrap_or(-1),
             row.fault_s,
             row.fenced_s,
-            row.elected_s,
+            row.elected_s.unwrap_or(-1.0),
             row.first_ack_s,
             row.predicted.as_deref().unwrap_or("-")
         );

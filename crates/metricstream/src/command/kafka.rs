@@ -3,7 +3,7 @@
 use metricstream_engine::kafka::Wanted;
 
 use crate::cli::KafkaCommand;
-use crate::drive::cluster::failure;
+use crate::drive::engine::failure;
 use crate::exit::{Code, Ending, Failure};
 use crate::output;
 

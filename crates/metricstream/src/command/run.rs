@@ -1,5 +1,6 @@
 //! `run`: one scenario, from file to verdict.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use metricstream_ledger::result::{RunResult, Verdict};
@@ -9,21 +10,25 @@ use metricstream_report::view::View;
 use metricstream_scenario::Scenario;
 
 use crate::cli::{EngineName, Format, RunArgs};
-use crate::drive::{self, Finished, Trial};
+use crate::drive::remote::RemoteArgs;
+use crate::drive::topics::TopicRules;
+use crate::drive::{self, Finished, Place, Trial};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::rundir::RunDir;
 use crate::{output, source};
 
 pub(crate) async fn run(args: RunArgs) -> Ending {
-    let scenario = source::load(&args.scenario, &args.set, args.profile)?;
-    if args.engine == EngineName::Remote {
-        return Err(refuse_remote(&scenario));
-    }
+    let (scenario, left_out) = if args.without_faults {
+        source::load_without_faults(&args.scenario, &args.set, args.profile)?
+    } else {
+        (source::load(&args.scenario, &args.set, args.profile)?, Vec::new())
+    };
+    let properties = super::client_properties(args.at.client_config.as_deref())?;
+    let place = place_of(&args, &scenario, &properties).await?;
     let baseline = args.baseline.as_deref().map(read_result).transpose()?;
     let interrupt = Interrupt::listen()?;
     let seed = args.seed.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed);
-    let properties = super::client_properties(args.at.client_config.as_deref())?;
     let mut results = Vec::new();
     let mut worst = Code::Pass;
     for trial in 0..args.repeat {
@@ -31,11 +36,12 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         let out =
             args.out.clone().map(|out| if args.repeat > 1 { out.join(format!("trial-{}", trial + 1)) } else { out });
         let trial = Trial {
+            place: place.clone(),
             scenario: scenario.clone(),
+            left_out: left_out.clone(),
             seed,
             dir: RunDir::create(out.as_deref(), &scenario.name, seed)?,
             strict: args.strict,
-            kafka_version: args.kafka_version.clone(),
             properties: properties.clone(),
         };
         let mut tell = timeline_lines(args.format);
@@ -64,18 +70,57 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
     Ok(worst)
 }
 
-fn refuse_remote(scenario: &Scenario) -> Failure {
-    let mut cannot: Vec<&str> = scenario.timeline.iter().map(|step| step.action.word()).collect();
-    cannot.sort_unstable();
-    cannot.dedup();
-    let cannot = if cannot.is_empty() {
-        String::new()
-    } else {
-        format!(" It could not do {} of {}.", cannot.join(", "), scenario.name)
-    };
-    Failure::usage(format!(
-        "engine remote does not run scenarios yet: its load and audit are not joined to it.{cannot} Use --engine kafka"
-    ))
+/// Where the cluster comes from; what it cannot do is said before anything starts.
+async fn place_of(
+    args: &RunArgs,
+    scenario: &Scenario,
+    properties: &BTreeMap<String, String>,
+) -> Result<Place, Failure> {
+    let of_remote = [
+        ("--bootstrap", args.at.bootstrap.is_some()),
+        ("--use-existing-topics", args.use_existing_topics),
+        ("--keep-topics", args.keep_topics),
+    ];
+    let of_kafka = [("--kafka-version", args.kafka_version.is_some()), ("--profile", args.profile.is_some())];
+    let given = |options: &[(&'static str, bool)]| options.iter().find(|(_, given)| *given).map(|(name, _)| *name);
+    match args.engine {
+        EngineName::Kafka => match given(&of_remote) {
+            Some(name) => {
+                Err(Failure::usage(format!("{name} is of a cluster that somebody else runs: --engine remote")))
+            }
+            None => Ok(Place::Kafka { version: args.kafka_version.clone() }),
+        },
+        EngineName::Remote => {
+            if let Some(name) = given(&of_kafka) {
+                return Err(Failure::usage(format!(
+                    "{name} is of a cluster that this run starts; engine remote takes what is there"
+                )));
+            }
+            refuse_faults(scenario)?;
+            let bootstrap = super::bootstrap_of(&args.at, properties).await?;
+            let rules = TopicRules { use_existing: args.use_existing_topics, keep: args.keep_topics };
+            Ok(Place::Remote(RemoteArgs { bootstrap, rules }))
+        }
+    }
+}
+
+fn refuse_faults(scenario: &Scenario) -> Result<(), Failure> {
+    let faults: Vec<String> = scenario
+        .faults()
+        .map(|step| {
+            let target = step.action.target().map(|target| format!(" {target}")).unwrap_or_default();
+            format!("\n  {}: {}{target}", step.id, step.action.word())
+        })
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "engine remote cannot break or mend nodes of a cluster that is not ours, and {} does:{}\nRun its load and audit \
+         without them: --without-faults. Or run all of it on a cluster of its own: --engine kafka",
+        scenario.name,
+        faults.concat()
+    )))
 }
 
 /// In a pipe and on a terminal alike: the timeline goes to standard error as it happens.

@@ -160,6 +160,10 @@ pub(super) fn verdict_text(result: &RunResult) -> String {
         (Verdict::Fail | Verdict::Pass, _) => parts.push(lost(result)),
     }
     parts.extend(stopped(result));
+    if !result.left_out.is_empty() {
+        let faults = count(result.left_out.len(), "step", "steps");
+        parts.push(format!("{faults} left out as asked ({})", result.left_out.join(", ")));
+    }
     if !result.claims.is_empty() {
         let held = result.claims.iter().filter(|row| row.held == Some(true)).count();
         let unknown = result.claims.iter().filter(|row| row.held.is_none()).count();

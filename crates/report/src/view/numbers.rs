@@ -133,7 +133,8 @@ pub(super) fn failovers(result: &RunResult) -> Section {
         groups.entry((row.fault.as_deref(), row.from)).or_default().push(row);
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
-    let first = |rows: &[&Failover]| spread(rows.iter().map(|row| row.elected_s)).map_or(f64::INFINITY, |(low, _)| low);
+    let first =
+        |rows: &[&Failover]| spread(rows.iter().filter_map(|row| row.elected_s)).map_or(f64::INFINITY, |(low, _)| low);
     groups.sort_by(|a, b| first(&a.1).total_cmp(&first(&b.1)));
     let left_out = groups.len().saturating_sub(FAILOVERS_MAX);
     let mut blocks = Vec::new();
@@ -142,7 +143,7 @@ pub(super) fn failovers(result: &RunResult) -> Section {
             |of: fn(&Failover) -> Option<f64>| spread_text(rows.iter().filter_map(|row| Some(of(row)? - row.fault_s?)));
         let steps = [
             ("fenced", since_fault(|row| row.fenced_s)),
-            ("elected", since_fault(|row| Some(row.elected_s))),
+            ("elected", since_fault(|row| row.elected_s)),
             ("learned", since_fault(|row| row.learned_s)),
             ("acknowledged", since_fault(|row| row.first_ack_s)),
         ];
@@ -154,7 +155,8 @@ pub(super) fn failovers(result: &RunResult) -> Section {
         blocks.push(Block::text(format!("{what}{after}{told}")));
         if let Some(predicted) = rows.iter().find_map(|row| row.predicted.as_deref()) {
             let late = rows.iter().any(|row| {
-                row.fault_s.zip(row.predicted_max_s).is_some_and(|(fault, most)| row.elected_s - fault > most)
+                let took_s = row.elected_s.zip(row.fault_s).map(|(elected, fault)| elected - fault);
+                took_s.zip(row.predicted_max_s).is_some_and(|(took, most)| took > most)
             });
             let (tone, word) = if late { (Tone::Warn, "later than predicted: ") } else { (Tone::Faint, "predicted ") };
             blocks.push(Block::Text { tone, indent: true, text: format!("{word}{predicted}") });
