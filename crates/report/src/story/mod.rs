@@ -3,7 +3,7 @@
 //! Only the telling is here: every time, cause and number comes from the timeline or the result.
 
 mod partitions;
-mod words;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::tally::{Names, nodes, shared_topic, short_assignment};
 use crate::text::{count, seconds};
 use crate::view::{StoryLine, Tone};
 
-pub(crate) use partitions::{Change, Coalesced};
+pub(crate) use partitions::{Change, Coalesced, tell as tell_changes};
 
 /// Lines that are told; a long chaos run has more, and they are in `events.jsonl`.
 const LINES_MAX: usize = 80;
