@@ -8,6 +8,7 @@ mod command;
 mod drive;
 mod exit;
 mod interrupt;
+mod live;
 mod output;
 mod rundir;
 mod source;

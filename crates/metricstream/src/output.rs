@@ -16,9 +16,13 @@ pub(crate) fn stdout() -> Stdout {
     let terminal = std::io::stdout().is_terminal();
     let asked = std::env::var("COLUMNS").ok().and_then(|c| c.parse::<usize>().ok());
     let seen = if terminal { crossterm::terminal::size().ok().map(|(w, _)| usize::from(w)) } else { None };
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let dumb = std::env::var("TERM").is_ok_and(|t| t == "dumb");
-    Stdout { width: seen.or(asked).unwrap_or(80).clamp(60, 160), colour: terminal && !no_colour && !dumb }
+    Stdout { width: seen.or(asked).unwrap_or(80).clamp(60, 160), colour: terminal && !no_colour() && !dumb }
+}
+
+/// <https://no-color.org>: set and not empty.
+pub(crate) fn no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is no error worth a word: the program just ends its

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use metricstream_ledger::result::{RunResult, Verdict};
-use metricstream_ledger::timeline::{TimelineEvent, What};
 use metricstream_report::terminal::{Options, render};
 use metricstream_report::view::View;
 use metricstream_scenario::Scenario;
@@ -12,6 +11,7 @@ use crate::cli::{EngineName, Format, RunArgs};
 use crate::drive::{self, Finished, Trial};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
+use crate::live::Follower;
 use crate::rundir::RunDir;
 use crate::{output, source};
 
@@ -38,8 +38,12 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
             kafka_version: args.kafka_version.clone(),
             properties: properties.clone(),
         };
-        let mut tell = timeline_lines(args.format);
-        let finished = Box::pin(drive::run(trial, interrupt.clone(), output::note, &mut tell)).await?;
+        let follower = Follower::begin(&scenario, engine_word(args.engine), seed, args.format == Format::Json);
+        let (watch, mut tell) = (follower.watch(), follower.tell());
+        let finished = Box::pin(drive::run(trial, interrupt.clone(), watch, &mut tell)).await;
+        // The terminal is given back before anything else is said on it.
+        drop(follower);
+        let finished = finished?;
         show(&finished, &scenario, args.format);
         if let Some(disk) = &finished.disk {
             output::note(&format!(
@@ -64,6 +68,13 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
     Ok(worst)
 }
 
+fn engine_word(engine: EngineName) -> &'static str {
+    match engine {
+        EngineName::Kafka => "kafka",
+        EngineName::Remote => "remote",
+    }
+}
+
 fn refuse_remote(scenario: &Scenario) -> Failure {
     let mut cannot: Vec<&str> = scenario.timeline.iter().map(|step| step.action.word()).collect();
     cannot.sort_unstable();
@@ -76,38 +87,6 @@ fn refuse_remote(scenario: &Scenario) -> Failure {
     Failure::usage(format!(
         "engine remote does not run scenarios yet: its load and audit are not joined to it.{cannot} Use --engine kafka"
     ))
-}
-
-/// In a pipe and on a terminal alike: the timeline goes to standard error as it happens.
-fn timeline_lines(format: Format) -> impl FnMut(&TimelineEvent) + Send {
-    let quiet = format == Format::Json;
-    move |event| {
-        if quiet {
-            return;
-        }
-        let text = match &event.what {
-            What::ClusterReady { bootstrap, took_ms } => {
-                format!("cluster ready after {:.1} s at {bootstrap}", *took_ms as f64 / 1e3)
-            }
-            What::Phase { name } => format!("phase {name}"),
-            What::Fault { id, kind, target, nodes, .. } => format!("{id}: {kind} {target} → {nodes:?}"),
-            What::Healed { id, by, nodes, .. } => format!("{id} healed by {by} {nodes:?}"),
-            What::FaultFailed { id, error } => format!("{id} failed: {error}"),
-            What::BrokerFenced { broker, .. } => format!("broker {broker} fenced"),
-            What::BrokerUnfenced { broker, .. } => format!("broker {broker} unfenced"),
-            What::Controller { node, epoch } => format!("controller {node} is active, epoch {epoch}"),
-            What::Partition(p) if !p.topic.starts_with("__") => {
-                format!("{}-{}: leader {} epoch {} ISR {:?}", p.topic, p.partition, p.leader, p.leader_epoch, p.isr)
-            }
-            What::Assignment { group, member, partitions, .. } => {
-                format!("{group}/{member} owns [{}]", partitions.join(", "))
-            }
-            What::Member { group, member, change } => format!("{group}/{member}: {change}"),
-            What::Note { text } => text.clone(),
-            _ => return,
-        };
-        output::note(&format!("{:8.2}  {text}", event.at_us as f64 / 1e6));
-    }
 }
 
 fn show(finished: &Finished, scenario: &Scenario, format: Format) {

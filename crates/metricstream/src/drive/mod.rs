@@ -15,7 +15,7 @@ use metricstream_engine::observation::Observation;
 use metricstream_ledger::result::RunResult;
 use metricstream_ledger::timeline::TimelineEvent;
 use metricstream_ledger::verdict::{Meta, assemble};
-use metricstream_load::{Load, LoadEvent, LoadPlan};
+use metricstream_load::{Load, LoadEvent, LoadPlan, Progress};
 use metricstream_run::conductor::{Action, Conductor, End, Event, Shortfall};
 use metricstream_scenario::{Scenario, effective_broker_config, redacted, to_toml};
 use tokio::sync::mpsc;
@@ -56,6 +56,14 @@ pub(crate) struct Finished {
     pub(crate) disk: Option<String>,
 }
 
+/// Who wants to see a run while it goes on. What is called here returns at once: the run waits for it.
+pub(crate) trait Watch: Send + Sync {
+    /// Something that takes a while begins, before or after the run proper.
+    fn doing(&self, what: &str);
+    /// It is known when load starts, and its counters can be read.
+    fn load(&self, clock: RunClock, progress: &Progress);
+}
+
 /// Told of every event of the timeline as it comes.
 pub(crate) type Tell<'a> = dyn FnMut(&TimelineEvent) + Send + 'a;
 
@@ -66,7 +74,7 @@ pub(crate) type Tell<'a> = dyn FnMut(&TimelineEvent) + Send + 'a;
 pub(crate) async fn run(
     trial: Trial,
     mut interrupt: Interrupt,
-    progress: fn(&str),
+    watch: Arc<dyn Watch>,
     tell: &mut Tell<'_>,
 ) -> Result<Finished, Failure> {
     let begun = Instant::now();
@@ -75,6 +83,9 @@ pub(crate) async fn run(
     let (seen_tx, seen) = mpsc::channel(OBSERVATIONS);
     let base_dir = std::env::temp_dir().join(format!("metricstream-{}-{}", std::process::id(), monotonic_ns()));
     let spec = cluster::spec(&scenario.name, &scenario.topology, base_dir, trial.dir.path().to_path_buf())?;
+    watch.doing("starting the cluster");
+    let telling = Arc::clone(&watch);
+    let progress = move |what: &str| telling.doing(what);
     let starting = Cluster::start(spec, &scenario.topology.topics, trial.kafka_version, seen_tx, progress);
     let cluster = tokio::select! {
         started = Box::pin(starting) => started?,
@@ -102,7 +113,9 @@ pub(crate) async fn run(
         origin_ns: clock.origin_ns(),
         member_program: this_program(),
     };
+    watch.doing("warming the cluster up");
     let mut drive = Drive {
+        watch,
         conductor: Conductor::new(&scenario, trial.seed),
         scenario,
         clock,
@@ -120,7 +133,9 @@ pub(crate) async fn run(
     };
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     drive.conduct(took_ms, seen, load_rx, done, &mut interrupt, tell).await;
+    drive.watch.doing("stopping the cluster");
     drive.cluster.kafka.stop().await;
+    drive.watch.doing("judging what was measured");
     drive.finish(trial.seed, trial.strict, &started_at)
 }
 
@@ -131,6 +146,7 @@ fn this_program() -> PathBuf {
 }
 
 struct Drive {
+    watch: Arc<dyn Watch>,
     conductor: Conductor,
     scenario: Arc<Scenario>,
     clock: RunClock,
@@ -237,6 +253,7 @@ impl Drive {
     fn start_load(&mut self) -> Result<(), Failure> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
         let load = Load::start(plan, self.load_tx.clone()).map_err(Failure::usage)?;
+        self.watch.load(self.clock, load.progress());
         self.load = Some(load);
         Ok(())
     }

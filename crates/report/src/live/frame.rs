@@ -9,6 +9,8 @@ use crate::view::Tone;
 const LABEL: usize = 12;
 /// Rows that the tail has at least, where there is room for anything.
 const TAIL_MIN: usize = 3;
+/// From this height on the curve has its row.
+const ROOMY: usize = 18;
 /// Columns of a time in the tail, and the gap behind it that a line that goes on keeps.
 const TIME: usize = 7;
 /// Groups that have a row of their own; more are counted.
@@ -86,7 +88,7 @@ impl Row {
 pub fn frame(live: &Live, now: Moment, width: usize, height: usize) -> Vec<Row> {
     let head = [title(live, width), status(live, now, width), bar(live, now, width)];
     let brokers = live.brokers(width);
-    let messages = live.messages(width);
+    let messages = live.messages(width, height >= ROOMY);
     let groups = live.groups(width);
     let used = head.len() + brokers.len() + messages.len() + groups.len();
     let room = height.saturating_sub(used);
@@ -138,7 +140,8 @@ fn status(live: &Live, now: Moment, width: usize) -> Row {
         (None, None) => row.strong(format!("{turn} starting  {:.0} s", now.since_begin_s), Tone::Plain),
         (Some(at_us), doing) => {
             // After the load's end the clock goes on, and what it counts against is over.
-            let of = if s(at_us) <= live.duration_s { format!(" of {:.0} s", live.duration_s) } else { " s".to_owned() };
+            let of =
+                if s(at_us) <= live.duration_s { format!(" of {:.0} s", live.duration_s) } else { " s".to_owned() };
             row.strong(format!("{turn} {:.1}{of}", s(at_us)), Tone::Plain);
             let (tone, text) = match (doing, live.phase.as_deref()) {
                 (Some(doing), _) => (Tone::Plain, doing.clone()),
@@ -270,12 +273,16 @@ impl Live {
         chosen.truncate(fits);
         chosen.sort_unstable();
         let mut shown: Vec<(Tone, String)> = chosen.into_iter().map(|index| cells[index].clone()).collect();
-        let more = if hidden_bad > 0 { (Tone::Warn, format!("+ {left} more !")) } else { (Tone::Faint, format!("+ {left} more")) };
+        let more = if hidden_bad > 0 {
+            (Tone::Warn, format!("+ {left} more !"))
+        } else {
+            (Tone::Faint, format!("+ {left} more"))
+        };
         shown.push(more);
         grid("leader, ISR", &shown, column, width)
     }
 
-    fn messages(&self, width: usize) -> Vec<Row> {
+    fn messages(&self, width: usize, roomy: bool) -> Vec<Row> {
         let Some(counts) = self.readings.newest() else { return Vec::new() };
         let mut cells = vec![
             (Tone::Plain, format!("{} sent", thousands(counts.sent))),
@@ -300,11 +307,15 @@ impl Live {
             row.push(format!("{} acked", number(rates.acked)), if quiet { Tone::Bad } else { Tone::Plain });
             row.push(format!("   {} delivered", number(rates.delivered)), Tone::Plain);
         }
-        // `acked, last 20 s` and two gaps stand beside the curve.
-        let room = width.saturating_sub(row.columns() + 20);
-        if let Some((curve, span_s)) = self.readings.curve(room.min(40)).filter(|_| room >= 4) {
-            row.push(format!("   {curve}"), Tone::Good);
-            row.push(format!(" acked, {span_s:.0} s"), Tone::Faint);
+        rows.push(row);
+        let Some((curve, most)) = self.readings.curve(width.saturating_sub(LABEL)).filter(|_| roomy) else {
+            return rows;
+        };
+        let mut row = Row::labelled("acked/s");
+        row.push(curve, Tone::Good);
+        let most = format!("  at most {}", thousands(most.round() as u64));
+        if row.columns() + columns(&most) <= width {
+            row.push(most, Tone::Faint);
         }
         rows.push(row);
         rows
@@ -408,7 +419,10 @@ impl GroupState {
         let shared = shared_topic(self.members.values().flatten().flatten());
         for (member, owned) in &self.members {
             cells.push(match owned {
-                Some(owned) => (Tone::Plain, format!("{member} {}", owned_text(owned, shared))),
+                Some(owned) => {
+                    let tone = if owned.is_empty() { Tone::Warn } else { Tone::Plain };
+                    (tone, format!("{member} {}", owned_text(owned, shared)))
+                }
                 None => (Tone::Warn, format!("{member} joining")),
             });
         }

@@ -3,7 +3,7 @@
 use metricstream_ledger::timeline::{TimelineEvent, What};
 
 use crate::story::words;
-use crate::tally::{nodes, short_assignment};
+use crate::tally::{nodes, shared_topic, short_assignment};
 use crate::text::{clean, ids};
 use crate::view::Tone;
 
@@ -45,7 +45,7 @@ pub fn line(event: &TimelineEvent, engine: &str) -> Option<Line> {
         }
         What::TopicDeleted { topic } => (Tone::Bad, format!("topic {topic} is gone")),
         What::Assignment { group, member, partitions, .. } => {
-            (Tone::Plain, format!("{group}/{member} owns {}", short_assignment(partitions, None)))
+            (Tone::Plain, format!("{group}/{member} owns {}", owned(partitions)))
         }
         What::Member { group, member, change } => {
             (Tone::Plain, format!("{group}/{member} {}", words::member_change(change)))
@@ -54,6 +54,13 @@ pub fn line(event: &TimelineEvent, engine: &str) -> Option<Line> {
         _ => return None,
     };
     Some(Line { tone, text: clean(&text) })
+}
+
+/// `metrics [0,1,2]`: a topic that all share is said once.
+fn owned(partitions: &[String]) -> String {
+    let shared = shared_topic(partitions.iter());
+    let list = short_assignment(partitions, shared);
+    shared.map_or_else(|| list.clone(), |topic| format!("{topic} {list}"))
 }
 
 #[cfg(test)]
@@ -79,6 +86,17 @@ mod tests {
         assert_eq!(text(kill).unwrap(), "broker 2 killed (SIGKILL); it was the active controller");
         let start = What::Healed { id, by: "start-2".into(), kind: "start".into(), nodes };
         assert_eq!(text(start).unwrap(), "broker 2 started");
+    }
+
+    #[test]
+    fn an_assignment_says_a_shared_topic_once() {
+        let owns = |names: &[&str]| {
+            let partitions = names.iter().map(|name| (*name).to_owned()).collect();
+            text(What::Assignment { group: "g".into(), member: "A".into(), generation: 1, partitions }).unwrap()
+        };
+        assert_eq!(owns(&["metrics-10", "metrics-2"]), "g/A owns metrics [2,10]");
+        assert_eq!(owns(&["metrics-0", "logs-0"]), "g/A owns [logs-0,metrics-0]");
+        assert_eq!(owns(&[]), "g/A owns []");
     }
 
     #[test]

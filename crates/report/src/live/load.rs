@@ -48,7 +48,7 @@ pub(super) struct Readings {
 impl Readings {
     pub(super) fn push(&mut self, counts: Counts) {
         // Counters that were read twice at the same moment have no rate.
-        if self.kept.back().is_some_and(|last| last.at_us >= counts.at_us) {
+        while self.kept.back().is_some_and(|last| last.at_us >= counts.at_us) {
             self.kept.pop_back();
         }
         if self.kept.len() >= KEPT_MAX {
@@ -75,8 +75,8 @@ impl Readings {
         })
     }
 
-    /// Acknowledgements between neighbouring readings as bars, newest on the right, and the seconds that they span.
-    /// A reading without any is a space above nothing: `▁` is the least that is more than none.
+    /// Acknowledgements between neighbouring readings as bars, newest on the right, and the highest rate among them.
+    /// `·` is a reading without any: `▁` is the least that is more than none.
     pub(super) fn curve(&self, width: usize) -> Option<(String, f64)> {
         let take = width.min(self.kept.len().checked_sub(1)?);
         if take == 0 {
@@ -93,8 +93,7 @@ impl Readings {
             share if share > 0.0 => BARS[((share * 8.0).ceil() as usize).clamp(1, 8) - 1],
             _ => '·',
         };
-        let span_s = (shown[take].at_us - shown[0].at_us) as f64 / 1e6;
-        Some((rates.iter().map(bar).collect(), span_s))
+        Some((rates.iter().map(bar).collect(), most))
     }
 }
 
@@ -119,8 +118,8 @@ mod tests {
 
     #[test]
     fn the_curve_shows_silence_as_silence() {
-        let (bars, span_s) = readings(&[0, 800, 1_600, 1_600, 1_700]).curve(10).unwrap();
-        assert_eq!((bars.as_str(), span_s), ("██·▁", 2.0));
+        let (bars, most) = readings(&[0, 800, 1_600, 1_600, 1_700]).curve(10).unwrap();
+        assert_eq!((bars.as_str(), most), ("██·▁", 1_600.0));
         assert_eq!(readings(&[0, 800, 1_600, 1_600, 1_700]).curve(2).unwrap().0, "·█");
         assert_eq!(readings(&[0, 0]).curve(4).unwrap().0, "·");
         assert_eq!(readings(&[0]).curve(4), None);

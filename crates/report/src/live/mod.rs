@@ -143,7 +143,8 @@ impl Live {
             What::TopicDeleted { topic } => self.partitions.retain(|(name, _), _| name != topic),
             What::Assignment { group, member, partitions, .. } => self.assignment(group, member, partitions),
             What::Member { group, member, change } => self.member(group, member, change),
-            What::Phase { name } => self.phase = Some(name.clone()),
+            // It stands above, and would only push other lines out.
+            What::Phase { name } => return self.phase = Some(name.clone()),
             other => self.node(other),
         }
         if let Some(line) = line(event, &self.engine) {

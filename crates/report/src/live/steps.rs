@@ -137,13 +137,13 @@ impl Step {
                 (format!("{at_s:.1}"), left)
             }
             When::On { condition, after_s, not_before_s, after_step } => {
-                let mut text = format!(", {}", condition_text(condition));
-                if *after_s > 0.0 {
-                    text = format!(", {} after{}", seconds(*after_s), text.trim_start_matches(", when").trim_start_matches(','));
-                }
-                if let Some(step) = after_step {
-                    text += &format!(" again after {step}");
-                }
+                let again = if after_step.is_some() { " again" } else { "" };
+                let held = format!("{}{again}", condition_text(condition));
+                let mut text = if *after_s > 0.0 {
+                    format!(", {} after {held}", seconds(*after_s))
+                } else {
+                    format!(", when {held}")
+                };
                 if *not_before_s > 0.0 && now_us.is_none_or(|now_us| (now_us as f64) < not_before_s * 1e6) {
                     text += &format!(", not before {}", seconds(*not_before_s));
                 }
@@ -176,11 +176,11 @@ fn wish(action: &Action) -> String {
 
 fn condition_text(condition: &Condition) -> String {
     match condition {
-        Condition::IsrFull => "when every ISR is full".to_owned(),
-        Condition::LeadersKnown => "when every partition has a leader".to_owned(),
-        Condition::GroupStable { group } => format!("when {group} is stable"),
-        Condition::StepDone { step } => format!("when {step} is done"),
-        Condition::Fenced { step } => format!("when the victim of {step} is fenced"),
+        Condition::IsrFull => "every ISR is full".to_owned(),
+        Condition::LeadersKnown => "every partition has a leader".to_owned(),
+        Condition::GroupStable { group } => format!("{group} is stable"),
+        Condition::StepDone { step } => format!("{step} is done"),
+        Condition::Fenced { step } => format!("the victim of {step} is fenced"),
     }
 }
 
@@ -229,8 +229,7 @@ mod tests {
         let id = format!("{}/1", steps[index].id);
         let due_s = steps[index].due_s().expect("at a time");
         let nodes = vec![1];
-        let what =
-            What::Fault { id, kind: "pause".into(), target: String::new(), nodes, active_controller: false };
+        let what = What::Fault { id, kind: "pause".into(), target: String::new(), nodes, active_controller: false };
         learn(&mut steps, &told(what, due_s + 1.0), "kafka");
         let row = steps[index].row(Some(((due_s + 2.0) * 1e6) as i64));
         assert!(row.text.contains("1 faults so far"), "{row:?}");
