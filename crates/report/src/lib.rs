@@ -11,5 +11,5 @@ pub mod live;
 mod story;
 mod tally;
 pub mod terminal;
-mod text;
+pub mod text;
 pub mod view;

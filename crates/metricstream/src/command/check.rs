@@ -8,6 +8,12 @@ use crate::exit::{Code, Ending, Failure};
 use crate::output;
 
 pub(crate) fn run(args: &CheckArgs) -> Ending {
+    if !args.history.exists() {
+        return Err(Failure::usage(format!(
+            "there is no {}; want a run directory, its history folder, or a JSON-lines file",
+            args.history.display()
+        )));
+    }
     let checked = metricstream_ledger::check(&args.history).map_err(Failure::usage)?;
     let accounting = &checked.accounting;
     let verdict = checked.verdict();

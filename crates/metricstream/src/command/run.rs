@@ -12,7 +12,7 @@ use crate::drive::{self, Finished, Trial};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::live::Follower;
-use crate::rundir::RunDir;
+use crate::rundir::{self, RunDir};
 use crate::{output, source};
 
 pub(crate) async fn run(args: RunArgs) -> Ending {
@@ -30,10 +30,12 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         let seed = seed.wrapping_add(u64::from(trial));
         let out =
             args.out.clone().map(|out| if args.repeat > 1 { out.join(format!("trial-{}", trial + 1)) } else { out });
+        let dir = RunDir::create(out.as_deref(), &scenario.name, seed)?;
+        let path = dir.path().to_path_buf();
         let trial = Trial {
             scenario: scenario.clone(),
             seed,
-            dir: RunDir::create(out.as_deref(), &scenario.name, seed)?,
+            dir,
             strict: args.strict,
             kafka_version: args.kafka_version.clone(),
             properties: properties.clone(),
@@ -43,6 +45,9 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         let finished = Box::pin(drive::run(trial, interrupt.clone(), watch, &mut tell)).await;
         // The terminal is given back before anything else is said on it.
         drop(follower);
+        if finished.is_err() && out.is_none() {
+            rundir::discard_if_bare(&path);
+        }
         let finished = finished?;
         show(&finished, &scenario, args.format);
         if let Some(disk) = &finished.disk {

@@ -44,7 +44,11 @@ struct Owner {
 ///
 /// # Errors
 /// If the name is taken, the topology makes no cluster, or it does not start.
-pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&str)) -> Ending {
+pub(crate) async fn own(
+    args: &UpArgs,
+    ready: impl FnOnce(&str),
+    progress: impl Fn(&str) + Send + Sync + 'static,
+) -> Ending {
     let mut interrupt = Interrupt::listen()?;
     let path = protocol::socket_path(&args.name)?;
     let listener = claim(&args.name, &path).await?;
@@ -60,6 +64,7 @@ pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&s
     spec.keep_data = args.data.is_some();
     let (seen_tx, seen) = mpsc::channel::<Observation>(1_024);
     tokio::spawn(drain(seen));
+    progress("starting the cluster");
     let starting = Cluster::start(spec, &topics, args.kafka_version.clone(), seen_tx, progress);
     let cluster = tokio::select! {
         started = Box::pin(starting) => started?,

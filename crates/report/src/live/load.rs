@@ -75,7 +75,8 @@ impl Readings {
         })
     }
 
-    /// Acknowledgements between neighbouring readings as bars, newest on the right, and the highest rate among them.
+    /// Acknowledgements between neighbouring readings as bars, newest on the right, and the highest rate among them. The
+    /// usual rate is half of the height: what was held up and comes all at once must not flatten the rest.
     /// `·` is a reading without any: `▁` is the least that is more than none.
     pub(super) fn curve(&self, width: usize) -> Option<(String, f64)> {
         let take = width.min(self.kept.len().checked_sub(1)?);
@@ -89,7 +90,10 @@ impl Readings {
         };
         let rates: Vec<f64> = shown.windows(2).map(rate).collect();
         let most = rates.iter().copied().fold(0.0, f64::max);
-        let bar = |rate: &f64| match *rate / most {
+        let mut some: Vec<f64> = rates.iter().copied().filter(|rate| *rate > 0.0).collect();
+        some.sort_by(f64::total_cmp);
+        let usual = some.get(some.len() / 2).copied().unwrap_or(0.0);
+        let bar = |rate: &f64| match *rate / (2.0 * usual) {
             share if share > 0.0 => BARS[((share * 8.0).ceil() as usize).clamp(1, 8) - 1],
             _ => '·',
         };
@@ -119,10 +123,15 @@ mod tests {
     #[test]
     fn the_curve_shows_silence_as_silence() {
         let (bars, most) = readings(&[0, 800, 1_600, 1_600, 1_700]).curve(10).unwrap();
-        assert_eq!((bars.as_str(), most), ("██·▁", 1_600.0));
-        assert_eq!(readings(&[0, 800, 1_600, 1_600, 1_700]).curve(2).unwrap().0, "·█");
+        assert_eq!((bars.as_str(), most), ("▄▄·▁", 1_600.0));
+        assert_eq!(readings(&[0, 800, 1_600, 1_600, 1_700]).curve(2).unwrap().0, "·▄");
         assert_eq!(readings(&[0, 0]).curve(4).unwrap().0, "·");
         assert_eq!(readings(&[0]).curve(4), None);
+    }
+
+    #[test]
+    fn a_burst_does_not_flatten_the_usual_rate() {
+        assert_eq!(readings(&[0, 500, 1_000, 1_000, 9_000, 9_500]).curve(9).unwrap(), ("▄▄·█▄".to_owned(), 16_000.0));
     }
 
     #[test]
