@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read a topic as a member of a group, and tell of every rebalance
     #[command(
-        override_usage = "metricstream consume [OPTIONS] [BROKERS] TOPIC GROUP",
+        override_usage = "metricstream consume [OPTIONS] BROKERS TOPIC GROUP\n       metricstream consume [OPTIONS] TOPIC GROUP   (of the detached cluster)",
         after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning"
     )]
     Consume(ConsumeArgs),
@@ -353,7 +353,7 @@ pub(crate) enum TopicCommand {
 pub(crate) enum GroupCommand {
     /// All groups
     #[command(
-        override_usage = "metricstream consume [OPTIONS] [BROKERS] TOPIC GROUP",
+        override_usage = "metricstream consume [OPTIONS] BROKERS TOPIC GROUP\n       metricstream consume [OPTIONS] TOPIC GROUP   (of the detached cluster)",
         after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume metrics group-1 --from-beginning --count 600\n  metricstream group list"
     )]
     List {
@@ -365,7 +365,7 @@ pub(crate) enum GroupCommand {
     },
     /// Members, assignment and lag
     #[command(
-        override_usage = "metricstream consume [OPTIONS] [BROKERS] TOPIC GROUP",
+        override_usage = "metricstream consume [OPTIONS] BROKERS TOPIC GROUP\n       metricstream consume [OPTIONS] TOPIC GROUP   (of the detached cluster)",
         after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume metrics group-1 --from-beginning --count 600\n  metricstream group describe group-1"
     )]
     Describe {
@@ -405,7 +405,7 @@ pub(crate) struct ProduceArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArgs {
     /// Two or three: without BROKERS the detached cluster is read
-    #[arg(required = true, num_args = 2..=3, value_name = "[BROKERS] TOPIC GROUP")]
+    #[arg(required = true, num_args = 2..=3, hide = true, value_names = ["BROKERS", "TOPIC", "GROUP"])]
     pub(crate) what: Vec<String>,
     /// Who decides which member reads what: `range`, `roundrobin`, `cooperative-sticky`
     #[arg(long, default_value = "roundrobin")]

@@ -58,7 +58,12 @@ impl OnTerminal {
     }
 
     fn wait_for_text(&self, what: &str, within: Duration) {
-        wait_for(&format!("`{what}` on the terminal"), within, || self.text().contains(what).then_some(()));
+        wait_for(&format!("`{what}` written"), within, || self.text().contains(what).then_some(()));
+    }
+
+    /// Waits until the view shows it.
+    fn wait_for_sight(&self, what: &str, within: Duration) {
+        wait_for(&format!("`{what}` on the terminal"), within, || screen(&self.text()).contains(what).then_some(()));
     }
 
     /// Its exit code, everything that it wrote, and whether the terminal's settings are as they were.
@@ -83,6 +88,39 @@ impl Drop for OnTerminal {
     }
 }
 
+/// What stands on the view's screen after all that was written to it. A view writes what differs, so that no line of it
+/// is in the stream as a whole. Knows what a view writes: text, positions, colours, and clearing everything.
+fn screen(wrote: &str) -> String {
+    let mut cells = vec![vec![' '; 80]; 24];
+    let (mut row, mut column) = (0, 0);
+    let mut rest = wrote.split_once(ENTER).map_or("", |(_, view)| view).chars();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' {
+            // `ESC [ 3 ; 14 H`
+            let mut sequence = String::new();
+            for part in rest.by_ref().skip(1) {
+                sequence.push(part);
+                if part.is_ascii_alphabetic() {
+                    break;
+                }
+            }
+            let numbers: Vec<usize> = sequence.split(|c: char| !c.is_ascii_digit()).flat_map(str::parse).collect();
+            match sequence.chars().last() {
+                Some('H') => {
+                    row = numbers.first().map_or(0, |row| row - 1);
+                    column = numbers.get(1).map_or(0, |column| column - 1);
+                }
+                Some('J') => cells.iter_mut().for_each(|row| row.fill(' ')),
+                _ => {}
+            }
+        } else if let Some(cell) = cells.get_mut(row).and_then(|row| row.get_mut(column)) {
+            *cell = c;
+            column += 1;
+        }
+    }
+    cells.into_iter().map(|row| String::from_iter(row).trim_end().to_owned() + "\n").collect()
+}
+
 /// After the view ended, the terminal shows what it showed before, with a cursor; returns what was written then.
 #[track_caller]
 fn after_the_view(wrote: &str) -> &str {
@@ -100,13 +138,13 @@ fn a_run_on_a_terminal_shows_one_live_view_and_ctrl_c_gives_the_terminal_back() 
     }
     let mut run = OnTerminal::start("\"$M\" run broker-failure --out run", &[]);
     run.wait_for_text(ENTER, Duration::from_secs(30));
-    run.wait_for_text("starting the cluster", Duration::from_secs(30));
+    run.wait_for_sight("starting the cluster", Duration::from_secs(30));
     // Brokers, leaders, steps to come, and then the load in numbers.
     for what in ["1 starting", "load starts in", "leader, ISR", "kill broker 2", "per second", "acked/s", "healthy"] {
-        run.wait_for_text(what, Duration::from_secs(90));
+        run.wait_for_sight(what, Duration::from_secs(90));
     }
     run.keys.write_all(b"\x03").unwrap();
-    run.wait_for_text("interrupted", Duration::from_secs(30));
+    run.wait_for_sight("interrupted: healing, stopping, writing", Duration::from_secs(30));
     let out = run.dir.path().join("run").join("result.json");
     wait_for("what was measured", Duration::from_secs(90), || out.exists().then_some(()));
     let (code, wrote, restored) = run.end(Duration::from_secs(60));
