@@ -31,6 +31,13 @@ struct State {
 }
 
 impl Spinner {
+    /// One step, told on a terminal only: in a script, that the command goes on says it.
+    pub(crate) fn on_terminal(step: &str) -> Option<Self> {
+        let spinner = std::io::stderr().is_terminal().then(Self::begin)?;
+        spinner.step(step);
+        Some(spinner)
+    }
+
     /// Nothing is told yet.
     pub(crate) fn begin() -> Self {
         let dumb = std::env::var("TERM").map_or(true, |term| term.is_empty() || term == "dumb");

@@ -1,6 +1,6 @@
 //! `cluster …`: one that stays, in the foreground or detached.
 
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,7 +34,10 @@ pub(crate) async fn run(what: ClusterCommand) -> Ending {
         ClusterCommand::Pause(node) => act(NodeAction::Pause, &node).await,
         ClusterCommand::Resume(node) => act(NodeAction::Resume, &node).await,
         ClusterCommand::Down { name } => {
-            say(protocol::ask(&name, &Request::Down, Duration::from_secs(90)).await?);
+            let spinner = Spinner::on_terminal("ending the cluster");
+            let answer = protocol::ask(&name, &Request::Down, Duration::from_secs(90)).await;
+            drop(spinner);
+            say(answer?);
             // Its socket goes last: until then the name is not free.
             let path = protocol::socket_path(&name)?;
             let deadline = Instant::now() + Duration::from_secs(10);
@@ -54,21 +57,17 @@ fn say(answer: Answer) {
 
 async fn act(action: NodeAction, node: &NodeArgs) -> Ending {
     let request = Request::Node { action, node: node.node };
-    say(protocol::ask(&node.name, &request, Duration::from_secs(90)).await?);
+    let spinner = Spinner::on_terminal(&format!("{} node {}", action.doing(), node.node));
+    let answer = protocol::ask(&node.name, &request, Duration::from_secs(90)).await;
+    drop(spinner);
+    say(answer?);
     Ok(Code::Pass)
 }
 
 async fn wait(name: &str, isr_full: bool, timeout: Duration) -> Ending {
     let deadline = Instant::now() + timeout;
-    // In a script there is nothing to tell: the exit code says it.
-    let spinner = std::io::stderr().is_terminal().then(Spinner::begin);
-    if let Some(spinner) = &spinner {
-        spinner.step(if isr_full {
-            "waiting until every ISR is full"
-        } else {
-            "waiting until every partition has a leader"
-        });
-    }
+    let what = if isr_full { "waiting until every ISR is full" } else { "waiting until every partition has a leader" };
+    let _spinner = Spinner::on_terminal(what);
     loop {
         let status = protocol::status(name).await?;
         let ready = status.partitions.iter().all(|p| p.leader >= 0);
