@@ -186,7 +186,7 @@ impl Owner {
                 Role::Controller => "controller".to_owned(),
             },
             state: n.state.to_string(),
-            fenced: image.brokers.get(&n.id).map(|b| b.fenced || n.state != NodeState::Running),
+            fenced: image.brokers.get(&n.id).map(|b| b.fenced),
             pid: n.pid,
             port: n.port,
             log: n.log_path.display().to_string(),
