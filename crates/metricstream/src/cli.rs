@@ -43,8 +43,8 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read a topic as a member of a group, and tell of every rebalance
     #[command(
-        override_usage = "metricstream consume [OPTIONS] BROKERS TOPIC GROUP\n       metricstream consume [OPTIONS] TOPIC GROUP   (of the detached cluster)",
-        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning"
+        override_usage = "metricstream consume [OPTIONS] [BROKERS] TOPIC GROUP",
+        after_help = "Without BROKERS the detached cluster is read.\n\nExample:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning"
     )]
     Consume(ConsumeArgs),
     /// Judge a recorded history: the ledger alone

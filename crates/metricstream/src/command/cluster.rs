@@ -90,7 +90,9 @@ fn describe(status: &Status) -> String {
         status.name, status.engine, status.version, status.profile, status.bootstrap
     );
     for n in &status.nodes {
-        let active = if status.active_controller == Some(n.id) { "   active controller" } else { "" };
+        // The last that was known to be active may be gone.
+        let active =
+            if status.active_controller == Some(n.id) && n.state == "running" { "   active controller" } else { "" };
         let fenced = if n.fenced == Some(true) { ", fenced" } else { "" };
         text.push_str(&format!("{} {}   {}{fenced}   port {}{active}\n", n.role, n.id, n.state, n.port));
     }

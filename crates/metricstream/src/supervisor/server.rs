@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metricstream_engine::observation::Observation;
-use metricstream_engine::{FaultKind, NodeState, Role};
+use metricstream_engine::{FaultKind, Role};
 use metricstream_scenario::{Controllers, Topic, Topology};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
