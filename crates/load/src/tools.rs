@@ -570,6 +570,10 @@ pub fn consume(
     tell: &mut dyn FnMut(Seen),
 ) -> Result<u64, ToolError> {
     let watching = Watching { owned: Mutex::new((BTreeSet::new(), BTreeSet::new())) };
+    // Closing a consumer takes what was fetched ahead out of its queue: left to itself, the client would count that as
+    // read, and commit it.
+    let mut config = config.clone();
+    config.set("enable.auto.offset.store", "false");
     let consumer: BaseConsumer<Watching> =
         config.create_with_context(watching).map_err(failed("the client's settings"))?;
     consumer.subscribe(&[topic]).map_err(failed(format!("subscribing to {topic}")))?;
@@ -598,6 +602,10 @@ pub fn consume(
                 let mut value = String::new();
                 let _ = write!(value, "{}", String::from_utf8_lossy(message.payload().unwrap_or_default()));
                 tell(Seen::Message { partition: message.partition(), offset: message.offset(), value });
+                // It may belong to somebody else by now, who then reads it again.
+                if let Err(error) = consumer.store_offset_from_message(&message) {
+                    tracing::debug!(%error, "an offset was not stored");
+                }
             }
         }
     }

@@ -18,6 +18,23 @@ pub(crate) struct RunDir {
     events: BufWriter<File>,
 }
 
+/// Removes a run directory in which there is nothing but what [`RunDir::create`] and the scenario put there: no event, no
+/// history, no log.
+pub(crate) fn discard_if_bare(path: &Path) {
+    let empty = |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0);
+    let bare = |entry: fs::DirEntry| match entry.file_name().to_str() {
+        Some("scenario.toml") => true,
+        Some("events.jsonl") => empty(&entry.path()),
+        Some("history") => fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none()),
+        _ => false,
+    };
+    let Ok(entries) = fs::read_dir(path) else { return };
+    if entries.flatten().all(bare) {
+        // What cannot be removed is in nobody's way.
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
 impl RunDir {
     /// Makes the directory: `out` if it was asked for (it must be absent or empty), else `runs/SCENARIO-TIME-SEED`.
     ///

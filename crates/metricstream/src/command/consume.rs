@@ -1,5 +1,7 @@
 //! `consume`: reads a topic as a member of a group and tells of every rebalance.
 
+use std::sync::atomic::Ordering;
+
 use metricstream_load::tools::{self, Seen};
 use serde_json::json;
 
@@ -33,8 +35,15 @@ pub(crate) async fn run(args: ConsumeArgs) -> Ending {
     }
     let stop = stop_on_interrupt()?;
     let format = args.format;
-    let read =
-        blocking(move || tools::consume(&client, &topic, args.count, &stop, &mut |seen| print(&seen, format))).await?;
+    let work = move || {
+        let mut tell = |seen| {
+            print(&seen, format);
+            // `| head` has what it wanted.
+            stop.fetch_or(output::is_over(), Ordering::Relaxed);
+        };
+        tools::consume(&client, &topic, args.count, &stop, &mut tell)
+    };
+    let read = blocking(work).await?;
     output::note(&format!("{read} messages read"));
     // Ctrl-C is how a person ends a consumer: nothing went wrong.
     Ok(Code::Pass)

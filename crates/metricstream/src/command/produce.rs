@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metricstream_load::tools;
+use metricstream_report::text::thousands;
 
 use super::{blocking, client_of};
 use crate::cli::{ProduceArgs, key_value};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::spinner::Spinner;
 
 pub(crate) async fn run(args: ProduceArgs) -> Ending {
     if args.rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
@@ -27,6 +29,9 @@ pub(crate) async fn run(args: ProduceArgs) -> Ending {
     }
     let stop = stop_on_interrupt()?;
     let stopped = Arc::clone(&stop);
+    // Not while a person may be typing the lines.
+    let telling = |count| Spinner::on_terminal(&format!("sending {} messages to {}", thousands(count), args.topic));
+    let spinner = args.count.map(telling);
     let sent = blocking(move || {
         let size = args.size as usize;
         match args.count {
@@ -44,7 +49,9 @@ pub(crate) async fn run(args: ProduceArgs) -> Ending {
             }
         }
     })
-    .await?;
+    .await;
+    drop(spinner);
+    let sent = sent?;
     output::print(&format!("{sent} messages acknowledged\n"));
     Ok(if stopped.load(Ordering::Relaxed) { Code::Interrupted } else { Code::Pass })
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use metricstream_ledger::result::{RunResult, Verdict};
-use metricstream_ledger::timeline::{TimelineEvent, What};
 use metricstream_report::terminal::{Options, render};
 use metricstream_report::view::View;
 use metricstream_scenario::Scenario;
@@ -15,7 +14,8 @@ use crate::drive::topics::TopicRules;
 use crate::drive::{self, Finished, Place, Trial};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
-use crate::rundir::RunDir;
+use crate::live::Follower;
+use crate::rundir::{self, RunDir};
 use crate::{output, source};
 
 pub(crate) async fn run(args: RunArgs) -> Ending {
@@ -35,17 +35,26 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         let seed = seed.wrapping_add(u64::from(trial));
         let out =
             args.out.clone().map(|out| if args.repeat > 1 { out.join(format!("trial-{}", trial + 1)) } else { out });
+        let dir = RunDir::create(out.as_deref(), &scenario.name, seed)?;
+        let path = dir.path().to_path_buf();
         let trial = Trial {
             place: place.clone(),
             scenario: scenario.clone(),
             left_out: left_out.clone(),
             seed,
-            dir: RunDir::create(out.as_deref(), &scenario.name, seed)?,
+            dir,
             strict: args.strict,
             properties: properties.clone(),
         };
-        let mut tell = timeline_lines(args.format);
-        let finished = Box::pin(drive::run(trial, interrupt.clone(), output::note, &mut tell)).await?;
+        let follower = Follower::begin(&scenario, engine_word(args.engine), seed, args.format == Format::Json);
+        let (watch, mut tell) = (follower.watch(), follower.tell());
+        let finished = Box::pin(drive::run(trial, interrupt.clone(), watch, &mut tell)).await;
+        // The terminal is given back before anything else is said on it.
+        drop(follower);
+        if finished.is_err() && out.is_none() {
+            rundir::discard_if_bare(&path);
+        }
+        let finished = finished?;
         show(&finished, &scenario, args.format);
         if let Some(disk) = &finished.disk {
             output::note(&format!(
@@ -123,35 +132,10 @@ fn refuse_faults(scenario: &Scenario) -> Result<(), Failure> {
     )))
 }
 
-/// In a pipe and on a terminal alike: the timeline goes to standard error as it happens.
-fn timeline_lines(format: Format) -> impl FnMut(&TimelineEvent) + Send {
-    let quiet = format == Format::Json;
-    move |event| {
-        if quiet {
-            return;
-        }
-        let text = match &event.what {
-            What::ClusterReady { bootstrap, took_ms } => {
-                format!("cluster ready after {:.1} s at {bootstrap}", *took_ms as f64 / 1e3)
-            }
-            What::Phase { name } => format!("phase {name}"),
-            What::Fault { id, kind, target, nodes, .. } => format!("{id}: {kind} {target} → {nodes:?}"),
-            What::Healed { id, by, nodes, .. } => format!("{id} healed by {by} {nodes:?}"),
-            What::FaultFailed { id, error } => format!("{id} failed: {error}"),
-            What::BrokerFenced { broker, .. } => format!("broker {broker} fenced"),
-            What::BrokerUnfenced { broker, .. } => format!("broker {broker} unfenced"),
-            What::Controller { node, epoch } => format!("controller {node} is active, epoch {epoch}"),
-            What::Partition(p) if !p.topic.starts_with("__") => {
-                format!("{}-{}: leader {} epoch {} ISR {:?}", p.topic, p.partition, p.leader, p.leader_epoch, p.isr)
-            }
-            What::Assignment { group, member, partitions, .. } => {
-                format!("{group}/{member} owns [{}]", partitions.join(", "))
-            }
-            What::Member { group, member, change } => format!("{group}/{member}: {change}"),
-            What::Note { text } => text.clone(),
-            _ => return,
-        };
-        output::note(&format!("{:8.2}  {text}", event.at_us as f64 / 1e6));
+fn engine_word(engine: EngineName) -> &'static str {
+    match engine {
+        EngineName::Kafka => "kafka",
+        EngineName::Remote => "remote",
     }
 }
 

@@ -18,7 +18,7 @@ use metricstream_engine::{Engine, POLL_INTERVAL};
 use metricstream_ledger::result::RunResult;
 use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_ledger::verdict::{Meta, assemble};
-use metricstream_load::{Load, LoadEvent, LoadPlan};
+use metricstream_load::{Load, LoadEvent, LoadPlan, Progress};
 use metricstream_run::conductor::{Action, Conductor, End, Event, Shortfall};
 use metricstream_scenario::write::redact;
 use metricstream_scenario::{Scenario, effective_broker_config, redacted, to_toml};
@@ -73,6 +73,14 @@ pub(crate) struct Finished {
     pub(crate) disk: Option<String>,
 }
 
+/// Who wants to see a run while it goes on. What is called here returns at once: the run waits for it.
+pub(crate) trait Watch: Send + Sync {
+    /// Something that takes a while begins, before or after the run proper.
+    fn doing(&self, what: &str);
+    /// It is known when load starts, and its counters can be read.
+    fn load(&self, clock: RunClock, progress: &Progress);
+}
+
 /// Told of every event of the timeline as it comes.
 pub(crate) type Tell<'a> = dyn FnMut(&TimelineEvent) + Send + 'a;
 
@@ -83,17 +91,21 @@ pub(crate) type Tell<'a> = dyn FnMut(&TimelineEvent) + Send + 'a;
 pub(crate) async fn run(
     trial: Trial,
     mut interrupt: Interrupt,
-    progress: fn(&str),
+    watch: Arc<dyn Watch>,
     tell: &mut Tell<'_>,
 ) -> Result<Finished, Failure> {
     let begun = Instant::now();
     let mut scenario = trial.scenario.clone();
     trial.dir.write("scenario.toml", &as_it_is_run(&scenario, &trial.left_out))?;
-    let started = start(&trial, &mut scenario, &mut interrupt, progress).await?;
+    let started = start(&trial, &mut scenario, &mut interrupt, &watch).await?;
     let (engine, topics) = (started.engine.clone(), started.topics);
-    let made =
-        Box::pin(conduct(trial, Arc::new(scenario), started.engine, topics.as_ref(), begun, interrupt, tell)).await;
+    let scenario = Arc::new(scenario);
+    let ours = topics.as_ref();
+    let telling = Arc::clone(&watch);
+    let made = Box::pin(conduct(trial, scenario, started.engine, ours, begun, interrupt, telling, tell)).await;
+    watch.doing("stopping the cluster");
     engine.stop().await;
+    watch.doing("judging what was measured");
     // Written before anything else may go wrong.
     let finished = made.and_then(Drive::finish);
     if let Some(topics) = topics {
@@ -112,7 +124,7 @@ async fn start(
     trial: &Trial,
     scenario: &mut Scenario,
     interrupt: &mut Interrupt,
-    progress: fn(&str),
+    watch: &Arc<dyn Watch>,
 ) -> Result<Started, Failure> {
     let interrupted = || Failure::interrupted("while the cluster was starting; nothing was measured");
     match &trial.place {
@@ -120,6 +132,9 @@ async fn start(
             let base_dir = std::env::temp_dir().join(format!("metricstream-{}-{}", std::process::id(), monotonic_ns()));
             let spec = engine::spec(&scenario.name, &scenario.topology, base_dir, trial.dir.path().to_path_buf())?;
             let topics = scenario.topology.topics.clone();
+            watch.doing("starting the cluster");
+            let telling = Arc::clone(watch);
+            let progress = move |what: &str| telling.doing(what);
             tokio::select! {
                 started = Box::pin(engine::start_kafka(spec, &topics, version.clone(), progress)) => {
                     Ok(Started { engine: started?, topics: None })
@@ -129,6 +144,7 @@ async fn start(
             }
         }
         Place::Remote(args) => {
+            watch.doing("reaching the cluster");
             let mut starting = Box::pin(remote::start(args, &trial.properties, scenario));
             tokio::select! {
                 started = &mut starting => {
@@ -161,6 +177,7 @@ async fn conduct(
     topics: Option<&RunTopics>,
     begun: Instant,
     mut interrupt: Interrupt,
+    watch: Arc<dyn Watch>,
     tell: &mut Tell<'_>,
 ) -> Result<Drive, Failure> {
     if topics.is_some() {
@@ -189,7 +206,9 @@ async fn conduct(
         member_program: this_program(),
     };
     let seen = engine.observations().ok_or_else(|| Failure::environment("the engine was observed by another"))?;
+    watch.doing("warming the cluster up");
     let mut drive = Drive {
+        watch,
         conductor: Conductor::new(&scenario, trial.seed),
         meta: meta(&scenario, &engine, topics, &trial.properties),
         scenario,
@@ -225,6 +244,7 @@ fn this_program() -> PathBuf {
 }
 
 struct Drive {
+    watch: Arc<dyn Watch>,
     conductor: Conductor,
     scenario: Arc<Scenario>,
     /// What the result says of the run beside what is measured.
@@ -362,6 +382,7 @@ impl Drive {
     fn start_load(&mut self) -> Result<(), Failure> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
         let load = Load::start(plan, self.load_tx.clone()).map_err(Failure::usage)?;
+        self.watch.load(self.clock, load.progress());
         self.load = Some(load);
         Ok(())
     }

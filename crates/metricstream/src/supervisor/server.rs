@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metricstream_engine::{Engine, FaultKind, NodeState, Role};
+use metricstream_engine::{Engine, FaultKind, Role};
 use metricstream_scenario::{Controllers, Topic, Topology};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -43,7 +43,11 @@ struct Owner {
 ///
 /// # Errors
 /// If the name is taken, the topology makes no cluster, or it does not start.
-pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&str)) -> Ending {
+pub(crate) async fn own(
+    args: &UpArgs,
+    ready: impl FnOnce(&str),
+    progress: impl Fn(&str) + Send + Sync + 'static,
+) -> Ending {
     let mut interrupt = Interrupt::listen()?;
     let path = protocol::socket_path(&args.name)?;
     let listener = claim(&args.name, &path).await?;
@@ -57,6 +61,7 @@ pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&s
     let mut spec = spec(&args.name, &topology, data_dir.join("data"), data_dir.join("logs"))?;
     spec.port = Some(args.port);
     spec.keep_data = args.data.is_some();
+    progress("starting the cluster");
     let starting = engine::start_kafka(spec, &topics, args.kafka_version.clone(), progress);
     let engine = tokio::select! {
         started = Box::pin(starting) => started?,
@@ -172,7 +177,7 @@ impl Owner {
                 Role::Controller => "controller".to_owned(),
             },
             state: n.state.to_string(),
-            fenced: image.brokers.get(&n.id).map(|b| b.fenced || n.state != NodeState::Running),
+            fenced: image.brokers.get(&n.id).map(|b| b.fenced),
             pid: n.pid,
             port: n.port,
             log: n.log_path.display().to_string(),

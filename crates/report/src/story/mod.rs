@@ -3,7 +3,7 @@
 //! Only the telling is here: every time, cause and number comes from the timeline or the result.
 
 mod partitions;
-mod words;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::tally::{Names, nodes, shared_topic, short_assignment};
 use crate::text::{count, seconds};
 use crate::view::{StoryLine, Tone};
 
-pub(crate) use partitions::{Change, Coalesced};
+pub(crate) use partitions::{Change, Coalesced, tell as tell_changes};
 
 /// Lines that are told; a long chaos run has more, and they are in `events.jsonl`.
 const LINES_MAX: usize = 80;
@@ -37,7 +37,14 @@ pub(crate) fn tell(result: &RunResult, events: &[TimelineEvent], scenario: &Scen
     teller.recovery();
     teller.rebalances();
     let mut lines = teller.lines;
-    lines.sort_by(|(a, rank_a), (b, rank_b)| a.at_s.total_cmp(&b.at_s).then(rank_a.cmp(rank_b)));
+    // Within the tenth of a second that is shown, a fault comes before what it did: the last acknowledgement before it was
+    // a little earlier.
+    let tenth = |line: &StoryLine| (line.at_s * 10.0).round();
+    lines.sort_by(|(a, rank_a), (b, rank_b)| {
+        let faults_first = (*rank_a != Rank::Fault).cmp(&(*rank_b != Rank::Fault));
+        let exactly = a.at_s.total_cmp(&b.at_s).then(rank_a.cmp(rank_b));
+        tenth(a).total_cmp(&tenth(b)).then(faults_first).then(exactly)
+    });
     let mut lines: Vec<StoryLine> = lines.into_iter().map(|(line, _)| line).collect();
     let left_out = lines.len().saturating_sub(LINES_MAX);
     if left_out > 0 {

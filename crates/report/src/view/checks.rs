@@ -116,6 +116,7 @@ pub(crate) fn measured(row: &ClaimRow) -> String {
         Some(Measured::Bool(false)) => "no".to_owned(),
         Some(Measured::Text(text)) => text.clone(),
         Some(Measured::Number(n)) if row.unit == "s" => seconds(*n),
+        Some(Measured::Number(n)) if row.unit == "share" => format!("{}\u{a0}%", number(*n * 100.0)),
         Some(Measured::Number(n)) if row.unit.is_empty() => number(*n),
         Some(Measured::Number(n)) => format!("{}\u{a0}{}", number(*n), row.unit),
     }
