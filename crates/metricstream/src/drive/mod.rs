@@ -102,7 +102,7 @@ pub(crate) async fn run(
     let scenario = Arc::new(scenario);
     let ours = topics.as_ref();
     let telling = Arc::clone(&watch);
-    let made = Box::pin(conduct(trial, scenario, started.engine, ours, begun, interrupt, telling, tell)).await;
+    let made = Box::pin(conduct(trial, scenario, started.engine, ours, begun, interrupt, (telling, tell))).await;
     watch.doing("stopping the cluster");
     engine.stop().await;
     watch.doing("judging what was measured");
@@ -177,8 +177,7 @@ async fn conduct(
     topics: Option<&RunTopics>,
     begun: Instant,
     mut interrupt: Interrupt,
-    watch: Arc<dyn Watch>,
-    tell: &mut Tell<'_>,
+    (watch, tell): (Arc<dyn Watch>, &mut Tell<'_>),
 ) -> Result<Drive, Failure> {
     if topics.is_some() {
         // What the cluster really is, is known by now.
