@@ -106,12 +106,15 @@ impl Quantities {
             ("phantom", messages.phantom),
             ("alien", messages.alien),
             ("duplicates", messages.duplicates),
-            ("redelivered", messages.redelivered),
             ("reordered", messages.reordered),
             ("lost_to_group", messages.lost_to_group),
-            ("failed", messages.failed),
-            ("unknown", messages.unknown),
         ] {
+            let count = messages.if_audited(count).map(|count| count as f64);
+            self.add(format!("messages.{name}"), count, Better::Lower, 0.0);
+        }
+        for (name, count) in
+            [("redelivered", messages.redelivered), ("failed", messages.failed), ("unknown", messages.unknown)]
+        {
             self.add(format!("messages.{name}"), Some(count as f64), Better::Lower, 0.0);
         }
         self.add("messages.success_rate", messages.success_rate, Better::Higher, 0.0);
@@ -261,7 +264,10 @@ mod tests {
 
     fn result(stall_end_us: i64) -> RunResult {
         let events = broker_2_killed();
-        assemble(&scenario(), measured(&events, (10 * S, stall_end_us)), None, &events, Meta::default())
+        let mut result =
+            assemble(&scenario(), measured(&events, (10 * S, stall_end_us)), None, &events, Meta::default());
+        result.messages.audited = true;
+        result
     }
 
     #[test]

@@ -317,7 +317,7 @@ fn the_limiting_side_is_told_both_ways() {
     let client = |cpu_share, in_flight, queued| {
         let mut rates = throughput::Rates::new(false);
         let (sends, _) = load(10 * S, (0, 0));
-        sends.iter().for_each(|sample| rates.send(sample));
+        sends.iter().for_each(|sample| rates.send(sample, &phases::Phases::default()));
         for second in 0..10 {
             rates.client(&ClientSample {
                 producer: 0,
