@@ -37,7 +37,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning")]
     Consume(ConsumeArgs),
     /// Judge a recorded history: the ledger alone
-    #[command(after_help = "Example:\n  metricstream check runs/broker-failure-7/history")]
+    #[command(
+        after_help = "Example:\n  metricstream check examples/history.jsonl\n  metricstream check runs/broker-failure-20260101-120000-7"
+    )]
     Check(CheckArgs),
     /// Apache Kafka for `--engine kafka`
     #[command(subcommand, after_help = "Example:\n  metricstream kafka install")]
@@ -108,12 +110,12 @@ pub(crate) struct RunArgs {
     /// Run directory; default `runs/SCENARIO-TIME-SEED`
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Compare with an earlier run's directory; worse by more than the tolerance fails
+    /// Compare with an earlier run's directory, or one of trials; worse by more than the tolerance fails, exit 1
     #[arg(long, value_name = "DIR")]
     pub(crate) baseline: Option<PathBuf>,
-    /// How much worse than the baseline is accepted, e.g. `20%`
-    #[arg(long, default_value = "20%", value_name = "PERCENT", value_parser = percent)]
-    pub(crate) tolerance: f64,
+    /// How much worse than the baseline is accepted, e.g. `20%`; default: what the scenario's [baseline] says
+    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = "baseline")]
+    pub(crate) tolerance: Option<f64>,
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
     /// Apache Kafka's version; default: the newest that runs on Java 17
@@ -324,7 +326,7 @@ pub(crate) struct ProduceArgs {
     /// Size of a generated message, bytes
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) size: u32,
-    #[arg(long, default_value = "all")]
+    #[arg(long, default_value = "all", value_parser = ["all", "-1", "1", "0"], allow_hyphen_values = true)]
     pub(crate) acks: String,
     /// Any librdkafka setting
     #[arg(long = "config", value_name = "KEY=VALUE")]
@@ -338,8 +340,9 @@ pub(crate) struct ConsumeArgs {
     /// `[BROKERS] TOPIC GROUP`; without BROKERS the detached cluster is read
     #[arg(required = true, num_args = 2..=3, value_names = ["BROKERS", "TOPIC", "GROUP"])]
     pub(crate) what: Vec<String>,
-    #[arg(long, default_value = "roundrobin")]
-    pub(crate) assignor: String,
+    /// Default: roundrobin; of the protocol `consumer`: what the cluster prefers
+    #[arg(long, value_parser = ["range", "roundrobin", "cooperative-sticky", "uniform"])]
+    pub(crate) assignor: Option<String>,
     #[arg(long, default_value = "classic", value_parser = ["classic", "consumer"])]
     pub(crate) protocol: String,
     /// End after this many messages
@@ -359,8 +362,17 @@ pub(crate) struct ConsumeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// A run directory, its `history` folder, or a JSON-lines file
+    /// A run directory, its `history` folder, or a JSON-lines file (docs/history.md)
     pub(crate) history: PathBuf,
+    /// The guarantee to check against, in place of the history's own: the producers' acks
+    #[arg(long, value_parser = ["all", "-1", "1", "0"], requires = "min_insync_replicas", allow_hyphen_values = true)]
+    pub(crate) acks: Option<String>,
+    /// With `--acks`: the topics' min.insync.replicas
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), requires = "acks")]
+    pub(crate) min_insync_replicas: Option<u32>,
+    /// With `--acks`: unclean.leader.election.enable was true
+    #[arg(long, requires = "acks")]
+    pub(crate) unclean_election: bool,
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
 }

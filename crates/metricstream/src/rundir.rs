@@ -36,6 +36,20 @@ impl RunDir {
         Ok(Self { path, events: BufWriter::new(events) })
     }
 
+    /// Makes the folder for the trials of a repeated run: `out` if it was asked for (it must be absent or empty), else
+    /// `runs/SCENARIO-TIME-SEED`.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`].
+    pub(crate) fn of_trials(out: Option<&Path>, scenario: &str, seed: u64) -> Result<PathBuf, Failure> {
+        let path = match out {
+            Some(out) => refuse_what_is_not_empty(out)?.to_path_buf(),
+            None => free_default(scenario, seed),
+        };
+        fs::create_dir_all(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path

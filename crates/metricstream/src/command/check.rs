@@ -1,5 +1,6 @@
 //! `check`: the ledger alone, on a recorded history.
 
+use metricstream_ledger::Expected;
 use metricstream_ledger::result::Verdict;
 use serde_json::json;
 
@@ -7,8 +8,14 @@ use crate::cli::{CheckArgs, Format};
 use crate::exit::{Code, Ending, Failure};
 use crate::output;
 
+/// Causes of losses that are shown to people.
+const LOSSES_SHOWN: usize = 12;
+
 pub(crate) fn run(args: &CheckArgs) -> Ending {
-    let checked = metricstream_ledger::check(&args.history).map_err(Failure::usage)?;
+    let stated = args.acks.as_deref().zip(args.min_insync_replicas).map(|(acks, min_insync_replicas)| {
+        Expected::of_settings(matches!(acks, "all" | "-1"), min_insync_replicas, args.unclean_election)
+    });
+    let checked = metricstream_ledger::check_against(&args.history, stated).map_err(Failure::usage)?;
     let accounting = &checked.accounting;
     let verdict = checked.verdict();
     match args.format {
@@ -18,15 +25,21 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
             let answer = json!({
                 "verdict": verdict, "messages": messages, "anomalies": anomalies, "losses": losses,
                 "inconclusive": inconclusive, "records": checked.records,
+                "guarantee": { "durable": accounting.durable, "why": accounting.durable_why },
             });
             output::print(&format!("{answer:#}\n"));
         }
         Format::Text => {
             let c = &accounting.counts;
-            let mut text = format!(
-                "messages   {} sent · {} acked · {} in the log · {} lost ({} of them predicted) · {} duplicated · {} reordered\n",
-                c.sent, c.acked, c.in_log, c.lost, c.lost_predicted, c.duplicates, c.reordered
-            );
+            let mut text = format!("messages   {} sent · {} acked", c.sent, c.acked);
+            // Without its audit nobody knows what the log has.
+            if accounting.inconclusive.is_empty() || c.lost > 0 {
+                text.push_str(&format!(
+                    " · {} in the log · {} lost ({} of them predicted) · {} duplicated · {} reordered",
+                    c.in_log, c.lost, c.lost_predicted, c.duplicates, c.reordered
+                ));
+            }
+            text.push('\n');
             text.push_str(&format!("guarantee  {}\n", accounting.durable_why));
             for a in &accounting.anomalies {
                 let place = match (&a.topic, a.partition) {
@@ -40,6 +53,13 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
                     a.count,
                     a.evidence
                 ));
+            }
+            for loss in accounting.losses.iter().take(LOSSES_SHOWN) {
+                text.push_str(&format!("cause      {}\n", loss.cause));
+            }
+            if accounting.losses.len() > LOSSES_SHOWN {
+                let more = accounting.losses.len() - LOSSES_SHOWN;
+                text.push_str(&format!("           … {more} more, all of them with --format json\n"));
             }
             for damage in &checked.damage {
                 text.push_str(&format!("damaged    {}: {}\n", damage.path.display(), damage.error));

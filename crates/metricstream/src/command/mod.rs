@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod cluster;
+pub(crate) mod compare;
 pub(crate) mod consume;
 pub(crate) mod group;
 pub(crate) mod kafka;
@@ -14,8 +15,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use metricstream_load::tools::ToolError;
+use metricstream_scenario::librdkafka;
 
-use crate::cli::ClientArgs;
+use crate::cli::{ClientArgs, key_value};
 use crate::exit::Failure;
 use crate::supervisor::protocol;
 
@@ -38,6 +40,20 @@ pub(crate) async fn client_of(at: &ClientArgs) -> Result<metricstream_load::Clie
         (None, None) => protocol::status(&at.name).await?.bootstrap,
     };
     Ok(metricstream_load::config::base(&bootstrap, &properties))
+}
+
+/// The settings of `--config KEY=VALUE`, checked before any cluster is asked.
+pub(crate) fn client_settings(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut settings = Vec::new();
+    for one in given {
+        let (key, value) = key_value("--config", one)?;
+        let property = librdkafka::property(&key)
+            .ok_or_else(|| Failure::usage(format!("--config {key}: librdkafka has no setting of this name")))?;
+        // The value may be a secret.
+        librdkafka::check_value(property, &value).map_err(|why| Failure::usage(format!("--config {key}: allowed: {why}")))?;
+        settings.push((key, value));
+    }
+    Ok(settings)
 }
 
 /// Runs what blocks beside the runtime.

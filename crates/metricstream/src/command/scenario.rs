@@ -1,6 +1,6 @@
 //! `scenario list｜show｜validate`.
 
-use metricstream_scenario::{builtin, effective_broker_config, parse, to_toml};
+use metricstream_scenario::{builtin, explain, parse, to_toml};
 use serde_json::json;
 
 use crate::cli::{Format, ScenarioCommand};
@@ -12,10 +12,7 @@ pub(crate) fn run(what: ScenarioCommand) -> Ending {
         ScenarioCommand::List { format } => list(format),
         ScenarioCommand::Show { name, set, profile } => {
             let scenario = source::load(&name, &set, profile)?;
-            output::print(&to_toml(&scenario));
-            let settings = effective_broker_config(&scenario.topology);
-            output::note(&format!("# profile {:?} and overrides set on every broker:", scenario.topology.profile));
-            settings.iter().for_each(|(key, value)| output::note(&format!("#   {key} = {value}")));
+            output::print(&format!("{}\n{}", to_toml(&scenario), explain(&scenario)));
             Ok(Code::Pass)
         }
         ScenarioCommand::Validate { file } => {
