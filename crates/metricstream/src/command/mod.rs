@@ -50,7 +50,8 @@ pub(crate) fn client_settings(given: &[String]) -> Result<Vec<(String, String)>,
         let property = librdkafka::property(&key)
             .ok_or_else(|| Failure::usage(format!("--config {key}: librdkafka has no setting of this name")))?;
         // The value may be a secret.
-        librdkafka::check_value(property, &value).map_err(|why| Failure::usage(format!("--config {key}: allowed: {why}")))?;
+        librdkafka::check_value(property, &value)
+            .map_err(|why| Failure::usage(format!("--config {key}: allowed: {why}")))?;
         settings.push((key, value));
     }
     Ok(settings)
