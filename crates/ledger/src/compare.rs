@@ -334,7 +334,7 @@ mod tests {
         // One slow run of three is an outlier; two are what it is now.
         let (fast, slow) = (result(18_600 * MS), result(25 * S));
         assert!(!longest(&[fast.clone(), slow.clone(), fast.clone()]).1);
-        assert!(longest(&[slow.clone(), fast.clone(), slow.clone()]).1);
+        assert!(longest(&[slow.clone(), fast, slow.clone()]).1);
         // Where one quantity may be worse than the rest, only the rest fails.
         let lenient = compare(&base[0], &slow, |name| if name.starts_with("unavailability.") { 1.0 } else { 0.0 });
         let failed: Vec<&str> = lenient.iter().filter(|row| row.failed).map(|row| row.quantity.as_str()).collect();

@@ -129,9 +129,9 @@ fn exact_enough(row: &ClaimRow, measured_s: f64) -> String {
     let expected = row.expected.trim_start_matches(['<', '>', '=', ' ']).parse::<f64>();
     match expected {
         Ok(expected_s) if row.held == Some(false) && short == seconds(expected_s) => {
-            let digits = (2..6).map(|digits| format!("{measured_s:.digits$}"));
-            let told = digits.clone().find(|text| text.parse::<f64>().is_ok_and(|told| told != expected_s));
-            format!("{}{NO_BREAK}s", told.or_else(|| digits.last()).unwrap_or_default())
+            let with = |digits: usize| format!("{measured_s:.digits$}");
+            let told = (2..6).map(with).find(|text| text.parse::<f64>().is_ok_and(|told| told != expected_s));
+            format!("{}{NO_BREAK}s", told.unwrap_or_else(|| with(6)))
         }
         _ => short,
     }
@@ -217,4 +217,41 @@ fn stopped(result: &RunResult) -> Option<String> {
     }
     let pause = groups::longest_pause_s(result)?;
     Some(format!("longest pause of a partition {}", seconds(pause)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(expected: &str, measured: Measured, unit: &str, held: bool) -> ClaimRow {
+        let (id, text, reason) = ("c".to_owned(), "a claim".to_owned(), "why".to_owned());
+        let (expected, measured, unit) = (expected.to_owned(), Some(measured), unit.to_owned());
+        ClaimRow { id, text, expected, measured, unit, held: Some(held), reason }
+    }
+
+    #[test]
+    fn a_time_that_misses_by_little_shows_by_how_much() {
+        let shown = |time, held| measured(&row("<= 3", Measured::Number(time), "s", held));
+        assert_eq!(shown(3.043, false), "3.04\u{a0}s");
+        assert_eq!(shown(3.000_2, false), "3.0002\u{a0}s");
+        assert_eq!(shown(2.96, true), "3.0\u{a0}s");
+        assert_eq!(shown(8.64, false), "8.6\u{a0}s");
+    }
+
+    #[test]
+    fn shares_are_percentages_and_only_all_of_it_is_100() {
+        let shown = |share| measured(&row(">= 0.99", Measured::Number(share), "share", true));
+        assert_eq!(shown(1.0), "100\u{a0}%");
+        assert_eq!(shown(0.999_999), "99.99\u{a0}%");
+        assert_eq!(shown(0.5), "50\u{a0}%");
+        assert_eq!(shown(0.0), "0\u{a0}%");
+    }
+
+    #[test]
+    fn what_was_expected_is_said_where_it_is_no_number() {
+        let text = |text: &str| Measured::Text(text.to_owned());
+        assert_eq!(claim_note(&row("== [P0,P2]", text("[P0,P1]"), "", false)), "expected [P0,P2]; why");
+        assert_eq!(claim_note(&row("<= 4", text("never"), "s", false)), "why");
+        assert_eq!(claim_note(&row("<= 4", Measured::Number(9.0), "s", false)), "why");
+    }
 }
