@@ -11,7 +11,10 @@ use common::{finish, metricstream};
 
 #[track_caller]
 fn refused(args: &[&str], parts: &[&str]) {
-    let said = finish(&mut metricstream(args), Duration::from_secs(60));
+    let empty = tempfile::tempdir().unwrap();
+    let said = finish(metricstream(args).current_dir(empty.path()), Duration::from_secs(60));
+    let left = std::fs::read_dir(empty.path().join("runs")).into_iter().flatten().count();
+    assert_eq!(left, 0, "{args:?} leaves a run directory of no run");
     assert_eq!(said.code(), 2, "{args:?}: {}\n{}", said.stdout, said.stderr);
     for part in parts {
         assert!(said.stderr.contains(part), "{args:?}: `{part}` is not in:\n{}", said.stderr);

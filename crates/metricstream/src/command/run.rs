@@ -12,7 +12,7 @@ use crate::cli::{EngineName, Format, RunArgs};
 use crate::drive::{self, Finished, Trial};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
-use crate::rundir::RunDir;
+use crate::rundir::{self, RunDir};
 use crate::{output, source};
 
 pub(crate) async fn run(args: RunArgs) -> Ending {
@@ -45,7 +45,9 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
             properties: properties.clone(),
         };
         let mut tell = timeline_lines(args.format);
-        let finished = Box::pin(drive::run(trial, interrupt.clone(), output::note, &mut tell)).await?;
+        let path = trial.dir.path().to_path_buf();
+        let finished = Box::pin(drive::run(trial, interrupt.clone(), output::note, &mut tell)).await;
+        let finished = finished.inspect_err(|_| rundir::forget_if_nothing_happened(&path))?;
         // Of several runs one document is printed, at the end.
         if trials.is_none() || args.format == Format::Text {
             show(&finished, &scenario, args.format);
