@@ -75,6 +75,8 @@ pub fn assemble(
     let mut not_measured = measured.not_measured;
     if accounting.is_none() {
         not_measured.push("messages, losses, anomalies: nothing was audited".to_owned());
+    } else if let Some(why) = accounting.and_then(|accounting| accounting.inconclusive.first()) {
+        not_measured.push(format!("messages, what only the audit can find: {why}"));
     }
     not_measured.extend(meta.not_measured);
     RunResult {
@@ -130,6 +132,7 @@ pub fn rows_of(accounting: &Accounting) -> (Messages, Vec<AnomalyRow>, Vec<Loss>
         lost_to_group: counts.lost_to_group,
         unknown_survived: counts.unknown_survived,
         success_rate: (counts.sent > 0).then(|| counts.acked as f64 / counts.sent as f64),
+        audited: accounting.inconclusive.is_empty(),
     };
     let anomaly = |anomaly: &Anomaly| AnomalyRow {
         kind: anomaly.kind.as_str().to_owned(),
@@ -204,7 +207,9 @@ pub fn expected(scenario: &Scenario, producers: &[Named]) -> Expected {
         (durable, max_unclean, why)
     };
     let mut all = scenario.workload.producers.iter().map(|producer| (producer, of_producer(producer)));
-    let Some((_, first)) = all.next() else { return Expected::default() };
+    let Some((_, first)) = all.next() else {
+        return Expected { why: "nothing is sent".to_owned(), ..Expected::default() };
+    };
     let mut exceptions = Vec::new();
     for (producer, (durable, max_unclean, why)) in all.filter(|(_, other)| (other.0, other.1) != (first.0, first.1)) {
         for named in producers.iter().filter(|named| named.name == producer.name) {

@@ -57,7 +57,9 @@ pub(crate) enum Command {
     )]
     Consume(ConsumeArgs),
     /// Judge a recorded history: the ledger alone
-    #[command(after_help = "Example:\n  metricstream run broker-failure --out my-run\n  metricstream check my-run")]
+    #[command(
+        after_help = "Example:\n  metricstream check examples/history.jsonl\n  metricstream run broker-failure --out my-run\n  metricstream check my-run"
+    )]
     Check(CheckArgs),
     /// Apache Kafka for `--engine kafka`
     #[command(subcommand, after_help = "Example:\n  metricstream kafka install")]
@@ -129,12 +131,12 @@ pub(crate) struct RunArgs {
     /// Run directory; default `runs/SCENARIO-TIME-SEED`
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Compare with an earlier run's directory; worse by more than the tolerance fails
+    /// Compare with an earlier run's directory, or one of trials; worse by more than the tolerance fails, exit 1
     #[arg(long, value_name = "DIR")]
     pub(crate) baseline: Option<PathBuf>,
-    /// How much worse than the baseline is accepted, e.g. `20%`
-    #[arg(long, default_value = "20%", value_name = "PERCENT", value_parser = percent)]
-    pub(crate) tolerance: f64,
+    /// How much worse than the baseline is accepted, e.g. `20%`; default: what the scenario's [baseline] says
+    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = "baseline")]
+    pub(crate) tolerance: Option<f64>,
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
@@ -411,7 +413,7 @@ pub(crate) struct ProduceArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) size: u32,
     /// Who must have a message before it is acknowledged: `all`, `1` or `0`
-    #[arg(long, default_value = "all")]
+    #[arg(long, default_value = "all", value_parser = ["all", "-1", "1", "0"], allow_hyphen_values = true)]
     pub(crate) acks: String,
     /// Any librdkafka setting
     #[arg(long = "config", value_name = "KEY=VALUE")]
@@ -425,9 +427,9 @@ pub(crate) struct ConsumeArgs {
     /// Two or three: without BROKERS the detached cluster is read
     #[arg(required = true, num_args = 2..=3, hide = true, value_names = ["BROKERS", "TOPIC", "GROUP"])]
     pub(crate) what: Vec<String>,
-    /// Who decides which member reads what: `range`, `roundrobin`, `cooperative-sticky`
-    #[arg(long, default_value = "roundrobin")]
-    pub(crate) assignor: String,
+    /// Who decides which member reads what; default: roundrobin, of the protocol `consumer`: what the cluster prefers
+    #[arg(long, value_parser = ["range", "roundrobin", "cooperative-sticky", "uniform"])]
+    pub(crate) assignor: Option<String>,
     /// Group protocol: `consumer` is KIP-848
     #[arg(long, default_value = "classic", value_parser = ["classic", "consumer"])]
     pub(crate) protocol: String,
@@ -449,8 +451,17 @@ pub(crate) struct ConsumeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// A run directory, its `history` folder, or a JSON-lines file
+    /// A run directory, its `history` folder, or a JSON-lines file (docs/history.md)
     pub(crate) history: PathBuf,
+    /// The guarantee to check against, in place of the history's own: the producers' acks
+    #[arg(long, value_parser = ["all", "-1", "1", "0"], requires = "min_insync_replicas", allow_hyphen_values = true)]
+    pub(crate) acks: Option<String>,
+    /// With `--acks`: the topics' min.insync.replicas
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), requires = "acks")]
+    pub(crate) min_insync_replicas: Option<u32>,
+    /// With `--acks`: unclean.leader.election.enable was true
+    #[arg(long, requires = "acks")]
+    pub(crate) unclean_election: bool,
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,

@@ -1,5 +1,6 @@
 //! From a scenario's name or path, and the command line's overrides, to a scenario.
 
+use std::io::Read;
 use std::path::Path;
 
 use metricstream_scenario::{Claim, Profile, Scenario, builtin, overrides, to_toml};
@@ -30,12 +31,21 @@ pub(crate) fn text(name: &str) -> Result<String, Failure> {
 /// Exit 2 if it cannot be read or is too large for a scenario.
 pub(crate) fn file(path: &Path) -> Result<String, Failure> {
     let fail = |e: &dyn std::fmt::Display| Failure::usage(format!("scenario file {}: {e}", path.display()));
-    let size_bytes = std::fs::metadata(path).map_err(|e| fail(&e))?.len();
-    let limit_bytes = metricstream_scenario::MAX_FILE_BYTES as u64;
-    if size_bytes > limit_bytes {
-        return Err(fail(&format!("{size_bytes} bytes; a scenario has at most {limit_bytes}")));
+    if path.is_dir() {
+        return Err(fail(&"it is a directory; name a TOML file in it"));
     }
-    std::fs::read_to_string(path).map_err(|e| fail(&e))
+    let limit_bytes = metricstream_scenario::MAX_FILE_BYTES as u64;
+    // What is not a file on a disk does not tell its size beforehand.
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
+    file.take(limit_bytes + 1).read_to_string(&mut text).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => fail(&"it is no text in UTF-8, so no TOML"),
+        _ => fail(&e),
+    })?;
+    if text.len() as u64 > limit_bytes {
+        return Err(fail(&format!("larger than {limit_bytes} bytes, the most that a scenario has")));
+    }
+    Ok(text)
 }
 
 /// Reads a scenario with its overrides applied.

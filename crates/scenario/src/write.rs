@@ -56,6 +56,14 @@ pub fn to_toml(scenario: &Scenario) -> String {
     out.set("drain_s", number(settle.drain_s));
     out.set("group_catch_up_s", number(settle.group_catch_up_s));
     out.set("heal", settle.heal);
+    out.head("[baseline]");
+    out.set("tolerance_percent", number(percent(scenario.baseline.tolerance)));
+    if !scenario.baseline.thresholds.is_empty() {
+        let each = scenario.baseline.thresholds.iter();
+        let each: Vec<String> =
+            each.map(|(name, share)| format!("{} = {}", text(name), number(percent(*share)))).collect();
+        out.set("thresholds", format!("{{ {} }}", each.join(", ")));
+    }
     scenario.claims.iter().for_each(|claim| out.claim(claim));
     out.0
 }
@@ -114,6 +122,11 @@ fn prose(value: &str) -> String {
 /// A number as a TOML float; `Debug` keeps every bit and always has a point or an exponent.
 fn number(value: f64) -> String {
     format!("{value:?}")
+}
+
+/// A share as the percentage that a file has; such that reading it gives the share again.
+fn percent(share: f64) -> f64 {
+    (share * 100.0 * 1e9).round() / 1e9
 }
 
 fn texts(values: &[String]) -> String {

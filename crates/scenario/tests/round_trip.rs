@@ -163,6 +163,10 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                 workload: Workload { duration_s, producers, groups },
                 timeline,
                 settle: Settle { isr_full_s: wait, drain_s: 0.0, group_catch_up_s: 1e-3, heal },
+                baseline: Baseline {
+                    tolerance: f64::from(brokers) / 100.0,
+                    thresholds: [("latency.*".to_owned(), 0.5), ("isr \"x\"".to_owned(), 0.07)].into(),
+                },
                 claims,
             }
         },

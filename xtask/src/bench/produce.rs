@@ -163,6 +163,7 @@ async fn turn_of(
         run_id: RUN_ID,
         bootstrap: engine.bootstrap(),
         properties: BTreeMap::new(),
+        starts: BTreeMap::new(),
         origin_ns: RunTime::starting_now().origin_ns() + lead_ns,
         member_program: PathBuf::new(),
     };

@@ -1,5 +1,6 @@
 //! `check`: the ledger alone, on a recorded history.
 
+use metricstream_ledger::Expected;
 use metricstream_ledger::result::Verdict;
 use metricstream_report::text::{thousands, wrap};
 use serde_json::json;
@@ -9,7 +10,13 @@ use crate::exit::{Code, Ending, Failure};
 use crate::output;
 use crate::spinner::Spinner;
 
+/// Causes of losses that are shown to people.
+const LOSSES_SHOWN: usize = 12;
+
 pub(crate) fn run(args: &CheckArgs) -> Ending {
+    let stated = args.acks.as_deref().zip(args.min_insync_replicas).map(|(acks, min_insync_replicas)| {
+        Expected::of_settings(matches!(acks, "all" | "-1"), min_insync_replicas, args.unclean_election)
+    });
     if !args.history.exists() {
         return Err(Failure::usage(format!(
             "there is no {}; want a run directory, its history folder, or a JSON-lines file",
@@ -17,7 +24,7 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
         )));
     }
     let spinner = Spinner::on_terminal("reading the history");
-    let checked = metricstream_ledger::check(&args.history).map_err(Failure::usage);
+    let checked = metricstream_ledger::check_against(&args.history, stated).map_err(Failure::usage);
     drop(spinner);
     let checked = checked?;
     let accounting = &checked.accounting;
@@ -29,6 +36,7 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
             let answer = json!({
                 "verdict": verdict, "messages": messages, "anomalies": anomalies, "losses": losses,
                 "inconclusive": inconclusive, "records": checked.records,
+                "guarantee": { "durable": accounting.durable, "why": accounting.durable_why },
             });
             output::print(&format!("{answer:#}\n"));
         }
@@ -37,13 +45,15 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
             let [sent, acked, in_log] = [c.sent, c.acked, c.in_log].map(thousands);
             let [lost, predicted] = [c.lost, c.lost_predicted].map(thousands);
             let [duplicates, reordered] = [c.duplicates, c.reordered].map(thousands);
-            let mut text = labelled(
-                "messages",
-                &format!(
-                    "{sent} sent · {acked} acked · {in_log} in the log · {lost} lost ({predicted} of them predicted) · \
-                     {duplicates} duplicated · {reordered} reordered"
-                ),
-            );
+            let mut messages = format!("{sent} sent · {acked} acked");
+            // Without its audit nobody knows what the log has.
+            if accounting.inconclusive.is_empty() || c.lost > 0 {
+                messages.push_str(&format!(
+                    " · {in_log} in the log · {lost} lost ({predicted} of them predicted) · {duplicates} duplicated · \
+                     {reordered} reordered"
+                ));
+            }
+            let mut text = labelled("messages", &messages);
             text.push_str(&labelled("guarantee", &accounting.durable_why));
             for a in &accounting.anomalies {
                 let place = match (&a.topic, a.partition) {
@@ -55,6 +65,13 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
                     a.verdict.as_str(),
                     &format!("{}{place}: {count} ({})", a.kind.as_str(), a.evidence),
                 ));
+            }
+            for loss in accounting.losses.iter().take(LOSSES_SHOWN) {
+                text.push_str(&labelled("cause", &loss.cause));
+            }
+            if accounting.losses.len() > LOSSES_SHOWN {
+                let more = accounting.losses.len() - LOSSES_SHOWN;
+                text.push_str(&format!("           … {more} more, all of them with --format json\n"));
             }
             for damage in &checked.damage {
                 text.push_str(&labelled("damaged", &format!("{}: {}", damage.path.display(), damage.error)));

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod cluster;
+pub(crate) mod compare;
 pub(crate) mod consume;
 pub(crate) mod group;
 pub(crate) mod kafka;
@@ -14,8 +15,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use metricstream_load::tools::{self, ToolError};
+use metricstream_scenario::librdkafka;
 
-use crate::cli::ClientArgs;
+use crate::cli::{ClientArgs, key_value};
 use crate::exit::Failure;
 use crate::reach::reach;
 use crate::supervisor::protocol;
@@ -53,6 +55,21 @@ pub(crate) fn tool_failure(error: ToolError) -> Failure {
         ToolError::Refused { code, .. } if tools::is_wrong_request(*code) => Failure::usage(error),
         _ => Failure::environment(error),
     }
+}
+
+/// The settings of `--config KEY=VALUE`, checked before any cluster is asked.
+pub(crate) fn client_settings(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut settings = Vec::new();
+    for one in given {
+        let (key, value) = key_value("--config", one)?;
+        let property = librdkafka::property(&key)
+            .ok_or_else(|| Failure::usage(format!("--config {key}: librdkafka has no setting of this name")))?;
+        // The value may be a secret.
+        librdkafka::check_value(property, &value)
+            .map_err(|why| Failure::usage(format!("--config {key}: allowed: {why}")))?;
+        settings.push((key, value));
+    }
+    Ok(settings)
 }
 
 /// Runs what blocks beside the runtime.

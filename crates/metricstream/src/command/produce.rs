@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use metricstream_load::tools;
 use metricstream_report::text::thousands;
 
-use super::{blocking, client_of};
-use crate::cli::{ProduceArgs, key_value};
+use super::{blocking, client_of, client_settings};
+use crate::cli::ProduceArgs;
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -18,13 +18,13 @@ pub(crate) async fn run(args: ProduceArgs) -> Ending {
     if args.rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
         return Err(Failure::usage("--rate: want a number above 0"));
     }
+    let settings = client_settings(&args.config)?;
     let mut client = client_of(&args.at).await?;
     client.set("acks", &args.acks);
     if args.acks == "all" || args.acks == "-1" {
         client.set("enable.idempotence", "true");
     }
-    for one in &args.config {
-        let (key, value) = key_value("--config", one)?;
+    for (key, value) in settings {
         client.set(key, value);
     }
     let stop = stop_on_interrupt()?;

@@ -1,13 +1,14 @@
 //! `run`: one scenario, from file to verdict.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use metricstream_ledger::result::{RunResult, Verdict};
+use metricstream_ledger::result::Verdict;
 use metricstream_report::terminal::{Options, render};
 use metricstream_report::view::View;
 use metricstream_scenario::Scenario;
+use serde_json::json;
 
+use super::compare;
 use crate::cli::{EngineName, Format, RunArgs};
 use crate::drive::remote::RemoteArgs;
 use crate::drive::topics::TopicRules;
@@ -26,15 +27,21 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
     };
     let properties = super::client_properties(args.at.client_config.as_deref())?;
     let place = place_of(&args, &scenario, &properties).await?;
-    let baseline = args.baseline.as_deref().map(read_result).transpose()?;
+    let baseline = args.baseline.as_deref().map(compare::read_results).transpose()?;
     let interrupt = Interrupt::listen()?;
     let seed = args.seed.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed);
+    let trials = match args.repeat {
+        1 => None,
+        _ => Some(RunDir::of_trials(args.out.as_deref(), &scenario.name, seed)?),
+    };
     let mut results = Vec::new();
     let mut worst = Code::Pass;
     for trial in 0..args.repeat {
         let seed = seed.wrapping_add(u64::from(trial));
-        let out =
-            args.out.clone().map(|out| if args.repeat > 1 { out.join(format!("trial-{}", trial + 1)) } else { out });
+        let out = match &trials {
+            Some(trials) => Some(trials.join(format!("trial-{}", trial + 1))),
+            None => args.out.clone(),
+        };
         let dir = RunDir::create(out.as_deref(), &scenario.name, seed)?;
         let path = dir.path().to_path_buf();
         let trial = Trial {
@@ -51,11 +58,11 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         let finished = Box::pin(drive::run(trial, interrupt.clone(), watch, &mut tell)).await;
         // The terminal is given back before anything else is said on it.
         drop(follower);
-        if finished.is_err() && out.is_none() {
-            rundir::discard_if_bare(&path);
+        let finished = finished.inspect_err(|_| rundir::forget_if_nothing_happened(&path))?;
+        // Of several runs one document is printed, at the end.
+        if trials.is_none() || args.format == Format::Text {
+            show(&finished, &scenario, args.format);
         }
-        let finished = finished?;
-        show(&finished, &scenario, args.format);
         if let Some(disk) = &finished.disk {
             output::note(&format!(
                 "error: the run directory is not whole: {disk}. Free some space; the verdict above stands"
@@ -65,14 +72,24 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         worst = worse(worst, code_of(&finished));
         results.push(finished.result);
         if finished.interrupted {
-            return Ok(Code::Interrupted);
+            worst = Code::Interrupted;
+            break;
         }
     }
-    if args.repeat > 1 && args.format == Format::Text {
-        output::print(&summary(&results));
+    if let Some(trials) = &trials {
+        let summary = compare::summary_json(&results);
+        if let Err(error) = std::fs::write(trials.join("summary.json"), format!("{summary:#}\n")) {
+            output::note(&format!("error: {}: {error}", trials.join("summary.json").display()));
+            worst = worse(worst, Code::Environment);
+        }
+        match args.format {
+            Format::Text => output::print(&compare::summary_text(&results)),
+            Format::Json => output::print(&format!("{:#}\n", json!({ "results": results, "summary": summary }))),
+        }
     }
-    if let (Some(baseline), Some(now)) = (&baseline, results.last())
-        && compare(baseline, now, args.tolerance, args.format)
+    if let Some(baseline) = &baseline
+        && worst != Code::Interrupted
+        && compare::is_worse(baseline, &results, &scenario, args.tolerance, args.format)
     {
         worst = worse(worst, Code::Violated);
     }
@@ -169,32 +186,4 @@ fn worse(a: Code, b: Code) -> Code {
         Code::Interrupted => 4,
     };
     if rank(b) > rank(a) { b } else { a }
-}
-
-fn summary(results: &[RunResult]) -> String {
-    let mut text = format!("\n{} runs: mean ± coefficient of variation\n", results.len());
-    for row in metricstream_ledger::compare::summary(results) {
-        let variation = row.variation.map_or_else(|| "–".to_owned(), |v| format!("{:.0} %", v * 100.0));
-        text.push_str(&format!("  {:52} {:12.3} ± {variation} (of {})\n", row.quantity, row.mean, row.runs));
-    }
-    text
-}
-
-/// Whether anything is worse than the tolerance allows.
-fn compare(baseline: &RunResult, now: &RunResult, tolerance: f64, format: Format) -> bool {
-    let differences = metricstream_ledger::compare::compare(baseline, now, tolerance);
-    let failed = differences.iter().any(|d| d.failed);
-    for difference in differences.iter().filter(|d| d.failed) {
-        let now = difference.now.map_or_else(|| "gone".to_owned(), |now| format!("{now:.3}"));
-        let line = format!("worse than the baseline: {} was {:.3}, is {now}", difference.quantity, difference.baseline);
-        if format == Format::Text { output::print(&format!("{line}\n")) } else { output::note(&line) }
-    }
-    failed
-}
-
-fn read_result(dir: &std::path::Path) -> Result<RunResult, Failure> {
-    let path: PathBuf = if dir.is_dir() { dir.join("result.json") } else { dir.to_path_buf() };
-    let wrong = |e: &dyn std::fmt::Display| Failure::usage(format!("--baseline {}: {e}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|e| wrong(&e))?;
-    serde_json::from_str(&text).map_err(|e| wrong(&e))
 }

@@ -1,7 +1,7 @@
 //! `scenario list｜show｜validate`.
 
 use metricstream_report::text::wrap;
-use metricstream_scenario::{Profile, builtin, effective_broker_config, parse, to_toml};
+use metricstream_scenario::{builtin, explain, parse, to_toml};
 use serde_json::json;
 
 use crate::cli::{Format, ScenarioCommand};
@@ -13,14 +13,7 @@ pub(crate) fn run(what: ScenarioCommand) -> Ending {
         ScenarioCommand::List { format } => list(format),
         ScenarioCommand::Show { name, set, profile } => {
             let scenario = source::load(&name, &set, profile)?;
-            output::print(&to_toml(&scenario));
-            let settings = effective_broker_config(&scenario.topology);
-            let profile = match scenario.topology.profile {
-                Profile::Apache => "apache",
-                Profile::Fast => "fast",
-            };
-            output::note(&format!("# profile {profile} and overrides set on every broker:"));
-            settings.iter().for_each(|(key, value)| output::note(&format!("#   {key} = {value}")));
+            output::print(&format!("{}\n{}", to_toml(&scenario), explain(&scenario)));
             Ok(Code::Pass)
         }
         ScenarioCommand::Validate { file } => {

@@ -207,7 +207,11 @@ impl<'a> Teller<'a> {
                 let (which, n) = self.which(&group);
                 let all = self.names.total();
                 let some = if n >= all && all > 0 { format!("{all} of {all} partitions") } else { which };
-                self.effect(group[0].from_s, Rank::Stops, Tone::Bad, format!("{stops} on {some}"));
+                // A gap begins with the last answer before the fault that it is of: told after it, as its effect.
+                let cause_s =
+                    group.iter().filter_map(|row| self.fault_s(row.fault.as_deref()?, row.from_s)).reduce(f64::min);
+                let at_s = cause_s.map_or(group[0].from_s, |cause_s| cause_s.max(group[0].from_s));
+                self.effect(at_s, Rank::Stops, Tone::Bad, format!("{stops} on {some}"));
             }
             for group in ends {
                 let (which, n) = self.which(&group);
@@ -221,6 +225,12 @@ impl<'a> Teller<'a> {
                 self.line(end_s, Rank::Resumes, Tone::Bad, text);
             }
         }
+    }
+
+    /// When the fault was, if that was at once after `from_s`.
+    fn fault_s(&self, id: &str, from_s: f64) -> Option<f64> {
+        let fault = self.result.faults.iter().find(|fault| fault.id == id)?;
+        (from_s..from_s + TOGETHER_S).contains(&fault.at_s).then_some(fault.at_s)
     }
 
     fn which(&self, rows: &[&Unavailability]) -> (String, usize) {
