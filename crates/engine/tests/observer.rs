@@ -42,7 +42,7 @@ impl Watched {
 
     /// Waits until the observer's image is so.
     async fn image(&self, what: &str, is: impl Fn(&Image) -> bool) {
-        let mut images = self.engine.watch_image().expect("observed");
+        let mut images = self.engine.watch_image();
         let image = tokio::time::timeout(DEADLINE, images.wait_for(|image| is(image))).await;
         image.unwrap_or_else(|_| panic!("waited for {what}")).expect("the observer lives");
     }
@@ -247,7 +247,7 @@ async fn an_observer_that_comes_after_a_snapshot_knows_the_same_and_goes_on_from
     watched.healthy().await;
     let dump = watched.compared_with(&data(folder.path(), controller)).await;
 
-    let image = watched.engine.image().expect("observed");
+    let image = watched.engine.image();
     let mut images = late.watch();
     let caught_up = tokio::time::timeout(DEADLINE, images.wait_for(|now| *now.as_ref() == *image)).await;
     caught_up.expect("the late observer knows all that the early one does").expect("it lives");
