@@ -9,8 +9,10 @@ pub mod api;
 pub mod error_code;
 pub mod frame;
 pub mod metadata_record;
+pub mod parts;
 pub mod primitives;
 pub mod record_batch;
+pub mod records;
 
 pub use error_code::ErrorCode;
 pub use primitives::{Context, Reader, Uuid, Wire, WireError};
