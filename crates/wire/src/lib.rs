@@ -6,6 +6,8 @@
 #[macro_use]
 mod declare;
 pub mod api;
+pub mod batch_builder;
+pub mod control_record;
 pub mod error_code;
 pub mod frame;
 pub mod metadata_record;

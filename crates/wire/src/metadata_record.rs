@@ -167,20 +167,3 @@ impl MetadataRecord {
         })
     }
 }
-
-/// The new leader that a leader-change control record names (key version, type 2; KIP-595).
-///
-/// # Errors
-/// If the record is cut.
-pub fn leader_change(key: Option<Bytes>, value: Option<Bytes>) -> Result<Option<i32>, WireError> {
-    use crate::primitives::Fixed;
-    let (Some(key), Some(value)) = (key, value) else { return Ok(None) };
-    let mut key = Reader::new(key);
-    i16::read(&mut key, "control key version")?;
-    if i16::read(&mut key, "control type")? != 2 {
-        return Ok(None);
-    }
-    let mut value = Reader::new(value);
-    i16::read(&mut value, "leader change version")?;
-    i32::read(&mut value, "leader id").map(Some)
-}

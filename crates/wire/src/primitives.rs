@@ -182,8 +182,13 @@ impl Reader {
     }
 }
 
-/// Appends an unsigned varint.
-pub fn put_uvarint(out: &mut BytesMut, mut value: u32) {
+/// Appends an unsigned varint of at most 32 bits.
+pub fn put_uvarint(out: &mut BytesMut, value: u32) {
+    put_uvarlong(out, u64::from(value));
+}
+
+/// Appends an unsigned varint of at most 64 bits.
+pub(crate) fn put_uvarlong(out: &mut BytesMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8((value & 0x7f) as u8 | 0x80);
         value >>= 7;
