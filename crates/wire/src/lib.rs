@@ -11,6 +11,8 @@ pub mod frame;
 pub mod metadata_record;
 pub mod primitives;
 pub mod record_batch;
+#[cfg(feature = "sample")]
+pub mod sample;
 
 pub use error_code::ErrorCode;
 pub use primitives::{Context, Reader, Uuid, Wire, WireError};

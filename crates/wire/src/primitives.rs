@@ -212,14 +212,45 @@ pub trait Wire: Sized {
     /// If the bytes are not such a value.
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError>;
 
-    /// The fewest bytes that it takes: bounds the capacity of lists by the bytes that remain.
-    const LEAST_BYTES: usize = 1;
+    /// The fewest bytes that it takes in this version: a count of them is believed only as far as the bytes reach.
+    fn least_bytes(context: Context) -> usize;
+}
+
+/// A declared structure: may be null where an `Option` (KIP-893), with a byte in front that says so.
+pub trait Structure {}
+
+/// Writes a field that `may_be_null` or not; null that may not be is written as empty, so that the fields behind it
+/// stay where the reader looks for them.
+pub(crate) fn put_nullable<T: Wire + Default>(value: &Option<T>, may_be_null: bool, out: &mut BytesMut, context: Context)
+where
+    Option<T>: Wire,
+{
+    match value {
+        _ if may_be_null => value.encode(out, context),
+        Some(value) => value.encode(out, context),
+        None => T::default().encode(out, context),
+    }
+}
+
+/// Reads a field that `may_be_null` or not.
+pub(crate) fn get_nullable<T: Wire>(
+    from: &mut Reader,
+    may_be_null: bool,
+    context: Context,
+    what: &'static str,
+) -> Result<Option<T>, WireError>
+where
+    Option<T>: Wire,
+{
+    if may_be_null { Option::decode(from, context, what) } else { T::decode(from, context, what).map(Some) }
 }
 
 macro_rules! fixed_size {
     ($($ty:ty, $bytes:literal, $get:ident, $put:ident;)*) => {$(
         impl Wire for $ty {
-            const LEAST_BYTES: usize = $bytes;
+            fn least_bytes(_: Context) -> usize {
+                $bytes
+            }
             fn encode(&self, out: &mut BytesMut, _: Context) {
                 out.$put(*self);
             }
@@ -250,6 +281,10 @@ fixed_size! {
 }
 
 impl Wire for bool {
+    fn least_bytes(_: Context) -> usize {
+        1
+    }
+
     fn encode(&self, out: &mut BytesMut, _: Context) {
         out.put_u8(u8::from(*self));
     }
@@ -260,7 +295,9 @@ impl Wire for bool {
 }
 
 impl Wire for Uuid {
-    const LEAST_BYTES: usize = 16;
+    fn least_bytes(_: Context) -> usize {
+        16
+    }
 
     fn encode(&self, out: &mut BytesMut, _: Context) {
         out.put_slice(self);
@@ -274,6 +311,10 @@ impl Wire for Uuid {
 }
 
 impl Wire for Option<String> {
+    fn least_bytes(context: Context) -> usize {
+        if context.flexible { 1 } else { 2 }
+    }
+
     fn encode(&self, out: &mut BytesMut, context: Context) {
         put_length(out, self.as_ref().map(String::len), context.flexible, false);
         out.put_slice(self.as_deref().unwrap_or_default().as_bytes());
@@ -287,6 +328,10 @@ impl Wire for Option<String> {
 }
 
 impl Wire for String {
+    fn least_bytes(context: Context) -> usize {
+        Option::<Self>::least_bytes(context)
+    }
+
     fn encode(&self, out: &mut BytesMut, context: Context) {
         put_length(out, Some(self.len()), context.flexible, false);
         out.put_slice(self.as_bytes());
@@ -298,6 +343,10 @@ impl Wire for String {
 }
 
 impl Wire for Option<Bytes> {
+    fn least_bytes(context: Context) -> usize {
+        if context.flexible { 1 } else { 4 }
+    }
+
     fn encode(&self, out: &mut BytesMut, context: Context) {
         put_length(out, self.as_ref().map(Bytes::len), context.flexible, true);
         out.put_slice(self.as_deref().unwrap_or_default());
@@ -310,6 +359,10 @@ impl Wire for Option<Bytes> {
 }
 
 impl Wire for Bytes {
+    fn least_bytes(context: Context) -> usize {
+        Option::<Self>::least_bytes(context)
+    }
+
     fn encode(&self, out: &mut BytesMut, context: Context) {
         put_length(out, Some(self.len()), context.flexible, true);
         out.put_slice(self);
@@ -321,6 +374,10 @@ impl Wire for Bytes {
 }
 
 impl<T: Wire> Wire for Option<Vec<T>> {
+    fn least_bytes(context: Context) -> usize {
+        if context.flexible { 1 } else { 4 }
+    }
+
     fn encode(&self, out: &mut BytesMut, context: Context) {
         put_length(out, self.as_ref().map(Vec::len), context.flexible, true);
         self.iter().flatten().for_each(|one| one.encode(out, context));
@@ -328,15 +385,25 @@ impl<T: Wire> Wire for Option<Vec<T>> {
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
         let Some(count) = from.length(what, context.flexible, true)? else { return Ok(None) };
-        // A count is believed only as far as the bytes that follow could hold so many.
-        if count > from.left() / T::LEAST_BYTES {
-            return Err(WireError::Short { what, needed: count.saturating_mul(T::LEAST_BYTES), left: from.left() });
+        // A count is believed only as far as the bytes that follow could hold so many, and grows the list only as they
+        // turn out to: what is declared in few bytes may be large in memory.
+        let least = T::least_bytes(context).max(1);
+        if count > from.left() / least {
+            return Err(WireError::Short { what, needed: count.saturating_mul(least), left: from.left() });
         }
-        (0..count).map(|_| T::decode(from, context, what)).collect::<Result<_, _>>().map(Some)
+        let mut list = Vec::with_capacity(count.min(from.left() / size_of::<T>().max(1)));
+        for _ in 0..count {
+            list.push(T::decode(from, context, what)?);
+        }
+        Ok(Some(list))
     }
 }
 
 impl<T: Wire> Wire for Vec<T> {
+    fn least_bytes(context: Context) -> usize {
+        Option::<Self>::least_bytes(context)
+    }
+
     fn encode(&self, out: &mut BytesMut, context: Context) {
         put_length(out, Some(self.len()), context.flexible, true);
         self.iter().for_each(|one| one.encode(out, context));
@@ -344,6 +411,22 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
         Option::<Self>::decode(from, context, what)?.ok_or(WireError::Null { what })
+    }
+}
+
+impl<T: Wire + Structure> Wire for Option<T> {
+    fn least_bytes(_: Context) -> usize {
+        1
+    }
+
+    fn encode(&self, out: &mut BytesMut, context: Context) {
+        out.put_i8(if self.is_some() { 1 } else { -1 });
+        self.iter().for_each(|one| one.encode(out, context));
+    }
+
+    fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
+        // Whatever is not below zero says that it is there, as Kafka's own decoder has it.
+        if i8::read(from, what)? < 0 { Ok(None) } else { T::decode(from, context, what).map(Some) }
     }
 }
 
