@@ -221,8 +221,12 @@ pub trait Structure {}
 
 /// Writes a field that `may_be_null` or not; null that may not be is written as empty, so that the fields behind it
 /// stay where the reader looks for them.
-pub(crate) fn put_nullable<T: Wire + Default>(value: &Option<T>, may_be_null: bool, out: &mut BytesMut, context: Context)
-where
+pub(crate) fn put_nullable<T: Wire + Default>(
+    value: &Option<T>,
+    may_be_null: bool,
+    out: &mut BytesMut,
+    context: Context,
+) where
     Option<T>: Wire,
 {
     match value {

@@ -148,6 +148,7 @@ impl Follower {
                     partition_max_bytes: FETCH_BYTES,
                     ..Default::default()
                 }],
+                ..Default::default()
             }],
             ..Default::default()
         };
