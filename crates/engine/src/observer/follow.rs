@@ -149,6 +149,7 @@ impl Follower {
                     partition_max_bytes: FETCH_BYTES,
                     ..Default::default()
                 }],
+                ..Default::default()
             }],
             ..Default::default()
         };
