@@ -12,6 +12,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::time::Ns;
 
+pub use metricstream_wire::parts::{FileRange, Part};
+
 /// A connection, as the driver numbers those that it accepted and the node those that it asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -132,34 +134,8 @@ pub enum Output {
     },
 }
 
-/// A piece of what is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// In memory.
-    Bytes(Bytes),
-    /// On the store: a cold read, resolved by the driver.
-    File {
-        /// Which file.
-        file: FileId,
-        /// From where.
-        position: u64,
-        /// How much.
-        len: u32,
-    },
-}
-
-impl Part {
-    /// Its size.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::File { len, .. } => *len as usize,
-        }
-    }
-}
-
-/// A file that a node named with [`StorageAction::Open`]; numbers are not reused.
+/// A file that a node named with [`StorageAction::Open`]; numbers are not reused. In a [`Part`] it is the
+/// number that a file range names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u64);
 
