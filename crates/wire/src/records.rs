@@ -25,6 +25,12 @@ impl Records {
         self.parts.iter().all(Part::is_empty)
     }
 
+    /// These parts.
+    #[must_use]
+    pub fn from_parts(parts: Vec<Part>) -> Self {
+        Self { parts }
+    }
+
     /// Appends bytes.
     pub fn push(&mut self, bytes: Bytes) {
         self.parts.push(Part::Bytes(bytes));

@@ -4,12 +4,10 @@
 //! Nothing here knows connections, requests or the controller: appends, fetch positions and answers come in as plain
 //! values, and what should happen (a proposal to the controller, somebody to wake) comes out as plain values.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::{Bytes, BytesMut};
-use metricstream_wire::{ErrorCode, Uuid};
+use metricstream_wire::ErrorCode;
 
-use super::isr::{Follower, Leading};
+use super::isr::Leading;
 use crate::flaws::Flaws;
 use crate::image::{Image, Partition as PartitionImage, PartitionId};
 use crate::io::{Event, Output, Outputs};
@@ -153,7 +151,7 @@ impl Replica {
         } else if new_epoch || self.is_leader() {
             self.role = Role::Follower { leader: image.leader };
             if flaws.truncate_to_high_watermark && self.log.end_offset() > self.high_watermark {
-                self.truncate(self.high_watermark, out);
+                self.truncate(self.high_watermark, now, out);
             }
             out.push(Output::Event(Event::BecameFollower {
                 topic: self.topic.clone(),
@@ -169,7 +167,7 @@ impl Replica {
 
     fn lead(&mut self, image: &PartitionImage, flaws: &Flaws, now: Now, out: &mut Outputs) {
         if flaws.truncate_below_high_watermark && self.log.end_offset() > self.log.start_offset() {
-            self.truncate(self.log.end_offset() - 1, out);
+            self.truncate(self.log.end_offset() - 1, now, out);
         }
         self.log.start_epoch(image.leader_epoch, out);
         let start_offset = self.log.end_offset();
@@ -204,7 +202,7 @@ impl Replica {
         let appended = self
             .log
             .append_as_leader(records, self.leader_epoch, origin, flaws, now, out)
-            .map_err(|error| (error.code(), Some(error.to_string())))?;
+            .map_err(|error| (error.error_code(), Some(error.to_string())))?;
         let mut moved = self.advance(image, flaws, now, out);
         moved.log_end = !appended.duplicate;
         Ok((appended, moved))
@@ -256,6 +254,15 @@ impl Replica {
         Moved { high_watermark: true, ..Moved::default() }
     }
 
+    /// A broker's standing changed: it may be let in now.
+    pub fn reconsider(&mut self, follower: i32, image: &Image, flaws: &Flaws) -> bool {
+        let high_watermark = self.high_watermark;
+        match &mut self.role {
+            Role::Leader(leading) => leading.propose_growth(follower, high_watermark, image, flaws),
+            Role::Follower { .. } => false,
+        }
+    }
+
     /// Looks whether a follower has fallen too far behind to count as in sync.
     pub fn shrink(&mut self, lag_max_ms: i64, now: Now) -> bool {
         let end = self.log.end_offset();
@@ -279,35 +286,36 @@ impl Replica {
     ) -> Result<bool, String> {
         let grew = !records.is_empty();
         if grew {
-            self.log.append_as_follower(records, now, out).map_err(|error| error.to_string())?;
+            self.log.append_as_follower(&records, now, out).map_err(|error| error.to_string())?;
         }
         let known = high_watermark.clamp(self.log.start_offset(), self.log.end_offset());
         let moved = known > self.high_watermark;
         self.high_watermark = self.high_watermark.max(known);
         if log_start > self.log.start_offset() {
-            self.log.delete_records_before(log_start.min(self.high_watermark), self.high_watermark, out);
+            let offset = log_start.min(self.high_watermark);
+            self.log.delete_records_before(offset, self.high_watermark, out).map_err(|error| error.to_string())?;
         }
         Ok(grew || moved)
     }
 
     /// The leader says that the histories part: this log is cut to the common part as far as both know it (KIP-595's
     /// truncation on fetch). It may take several rounds, each by epochs; never to the high watermark.
-    pub fn diverged(&mut self, epoch: i32, end_offset: i64, out: &mut Outputs) {
+    pub fn diverged(&mut self, epoch: i32, end_offset: i64, now: Now, out: &mut Outputs) {
         let own = self.log.end_offset_for_epoch(epoch);
         let common = if own.epoch < 0 { self.log.start_offset() } else { own.end_offset };
-        self.truncate(common.min(end_offset).min(self.log.end_offset()), out);
+        self.truncate(common.min(end_offset).min(self.log.end_offset()), now, out);
     }
 
     /// Throws the whole log away, as what the leader has begins only later.
-    pub fn start_over(&mut self, offset: i64, out: &mut Outputs) {
-        self.log.truncate_fully_and_start_at(offset, out);
+    pub fn start_over(&mut self, offset: i64, now: Now, out: &mut Outputs) {
+        self.log.truncate_fully_and_start_at(offset, now, out);
         self.high_watermark = offset;
         self.tell_truncated(offset, out);
     }
 
-    fn truncate(&mut self, offset: i64, out: &mut Outputs) {
+    fn truncate(&mut self, offset: i64, now: Now, out: &mut Outputs) {
         if offset < self.log.end_offset() {
-            self.log.truncate_to(offset, out);
+            self.log.truncate_to(offset, now, out);
             self.high_watermark = self.high_watermark.min(offset);
             self.tell_truncated(offset, out);
         }
@@ -315,6 +323,21 @@ impl Replica {
 
     fn tell_truncated(&self, offset: i64, out: &mut Outputs) {
         out.push(Output::Event(Event::Truncated { topic: self.topic.clone(), partition: self.id.1, offset }));
+    }
+
+    /// Where the history of a reader whose last batch was of `last_epoch` and ended at `offset` parts from this one: the
+    /// largest epoch that both may have, and where it ends here (KIP-595). `None` where it does not, or nothing was told.
+    #[must_use]
+    pub fn diverging(&self, last_epoch: i32, offset: i64, flaws: &Flaws) -> Option<(i32, i64)> {
+        if last_epoch < 0 || flaws.truncate_once_by_own_epoch && last_epoch < self.leader_epoch - 1 {
+            return None;
+        }
+        let here = self.log.end_offset_for_epoch(last_epoch);
+        if here.epoch < 0 {
+            // Nothing of that epoch or before is left here: what lies below the log's start says nothing.
+            return (offset > self.log.end_offset()).then_some((last_epoch, self.log.end_offset()));
+        }
+        (here.epoch < last_epoch || here.end_offset < offset).then_some((here.epoch, here.end_offset))
     }
 
     /// How far a consumer may read.
@@ -329,20 +352,4 @@ impl Replica {
     pub fn is_behind_its_epoch(&self) -> bool {
         self.leading().is_ok_and(|leading| self.high_watermark < leading.epoch_start())
     }
-}
-
-/// The topic ids and partitions of some replicas, for what is keyed by them.
-#[must_use]
-pub fn by_topic(ids: &BTreeSet<PartitionId>) -> BTreeMap<Uuid, Vec<i32>> {
-    let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in ids {
-        topics.entry(*topic).or_default().push(*partition);
-    }
-    topics
-}
-
-/// For tests and views: what is known of a follower.
-#[must_use]
-pub fn follower_of(replica: &Replica, id: i32) -> Option<&Follower> {
-    replica.leading().ok().and_then(|leading| leading.follower(id))
 }

@@ -58,6 +58,12 @@ impl<T> Waiting<T> {
     }
 
     /// A parked request.
+    #[must_use]
+    pub fn get(&self, id: WaitId) -> Option<&T> {
+        self.parked.get(&id).map(|parked| &parked.what)
+    }
+
+    /// The same, to be changed.
     pub fn get_mut(&mut self, id: WaitId) -> Option<&mut T> {
         self.parked.get_mut(&id).map(|parked| &mut parked.what)
     }

@@ -1,9 +1,9 @@
 //! Fetch (1): record batches to read, for consumers and followers. Versions 4 to 18, topics by id from 13 on. Records
 //! stay bytes.
 
-use bytes::Bytes;
 
 use crate::primitives::Uuid;
+use crate::records::Records;
 
 structure! {
     /// The request.
@@ -90,7 +90,7 @@ structure! {
         snapshot_id: SnapshotId [12 tag 2];
         aborted_transactions: Option<Vec<AbortedTransaction>> [4];
         preferred_read_replica: i32 [11] = -1;
-        records: Option<Bytes> [0];
+        records: Option<Records> [0];
     }
 }
 structure! {
