@@ -8,4 +8,7 @@
 pub mod config;
 pub mod flaws;
 pub mod io;
+pub mod log;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
