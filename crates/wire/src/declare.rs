@@ -21,12 +21,12 @@ macro_rules! structure {
 
         #[allow(unused_variables, unused_mut, clippy::vec_init_then_push)] // Not every structure has every kind of field.
         impl $crate::primitives::Wire for $name {
-            fn encode(&self, out: &mut bytes::BytesMut, context: $crate::primitives::Context) {
+            fn encode(&self, out: &mut impl $crate::parts::Sink, context: $crate::primitives::Context) {
                 let mut tags: Vec<(u32, bytes::BytesMut)> = Vec::new();
                 let usual = Self::default();
                 $(put_field!(self, out, context, tags, usual; $field, $from $(to $to)? $(tag $tag)?);)*
                 if context.flexible {
-                    $crate::declare::put_tags(out, tags);
+                    $crate::declare::put_tags(out.buffer(), tags);
                 }
             }
 

@@ -6,11 +6,15 @@
 #[macro_use]
 mod declare;
 pub mod api;
+pub mod batch_builder;
+pub mod control_record;
 pub mod error_code;
 pub mod frame;
 pub mod metadata_record;
+pub mod parts;
 pub mod primitives;
 pub mod record_batch;
+pub mod records;
 
 pub use error_code::ErrorCode;
 pub use primitives::{Context, Reader, Uuid, Wire, WireError};

@@ -2,6 +2,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::parts::Sink;
+
 /// A topic id, directory id and the like; Kafka writes it as 16 bytes.
 pub type Uuid = [u8; 16];
 
@@ -180,8 +182,13 @@ impl Reader {
     }
 }
 
-/// Appends an unsigned varint.
-pub fn put_uvarint(out: &mut BytesMut, mut value: u32) {
+/// Appends an unsigned varint of at most 32 bits.
+pub fn put_uvarint(out: &mut BytesMut, value: u32) {
+    put_uvarlong(out, u64::from(value));
+}
+
+/// Appends an unsigned varint of at most 64 bits.
+pub(crate) fn put_uvarlong(out: &mut BytesMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -189,7 +196,7 @@ pub fn put_uvarint(out: &mut BytesMut, mut value: u32) {
     out.put_u8(value as u8);
 }
 
-fn put_length(out: &mut BytesMut, length: Option<usize>, flexible: bool, wide: bool) {
+pub(crate) fn put_length(out: &mut BytesMut, length: Option<usize>, flexible: bool, wide: bool) {
     // What we send is small; a length that does not fit is our own bug.
     let length = length.map(|n| i32::try_from(n).expect("a message of ours is below 2 GiB"));
     match (flexible, wide) {
@@ -204,7 +211,7 @@ fn put_length(out: &mut BytesMut, length: Option<usize>, flexible: bool, wide: b
 /// A value with a place in a message.
 pub trait Wire: Sized {
     /// Appends it.
-    fn encode(&self, out: &mut BytesMut, context: Context);
+    fn encode(&self, out: &mut impl Sink, context: Context);
 
     /// Reads it.
     ///
@@ -220,8 +227,8 @@ macro_rules! fixed_size {
     ($($ty:ty, $bytes:literal, $get:ident, $put:ident;)*) => {$(
         impl Wire for $ty {
             const LEAST_BYTES: usize = $bytes;
-            fn encode(&self, out: &mut BytesMut, _: Context) {
-                out.$put(*self);
+            fn encode(&self, out: &mut impl Sink, _: Context) {
+                out.buffer().$put(*self);
             }
             fn decode(from: &mut Reader, _: Context, what: &'static str) -> Result<Self, WireError> {
                 Ok(from.fixed(what, $bytes)?.$get())
@@ -250,8 +257,8 @@ fixed_size! {
 }
 
 impl Wire for bool {
-    fn encode(&self, out: &mut BytesMut, _: Context) {
-        out.put_u8(u8::from(*self));
+    fn encode(&self, out: &mut impl Sink, _: Context) {
+        out.buffer().put_u8(u8::from(*self));
     }
 
     fn decode(from: &mut Reader, _: Context, what: &'static str) -> Result<Self, WireError> {
@@ -262,8 +269,8 @@ impl Wire for bool {
 impl Wire for Uuid {
     const LEAST_BYTES: usize = 16;
 
-    fn encode(&self, out: &mut BytesMut, _: Context) {
-        out.put_slice(self);
+    fn encode(&self, out: &mut impl Sink, _: Context) {
+        out.buffer().put_slice(self);
     }
 
     fn decode(from: &mut Reader, _: Context, what: &'static str) -> Result<Self, WireError> {
@@ -274,9 +281,9 @@ impl Wire for Uuid {
 }
 
 impl Wire for Option<String> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, self.as_ref().map(String::len), context.flexible, false);
-        out.put_slice(self.as_deref().unwrap_or_default().as_bytes());
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), self.as_ref().map(String::len), context.flexible, false);
+        out.buffer().put_slice(self.as_deref().unwrap_or_default().as_bytes());
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
@@ -287,9 +294,9 @@ impl Wire for Option<String> {
 }
 
 impl Wire for String {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, Some(self.len()), context.flexible, false);
-        out.put_slice(self.as_bytes());
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), Some(self.len()), context.flexible, false);
+        out.buffer().put_slice(self.as_bytes());
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
@@ -298,9 +305,11 @@ impl Wire for String {
 }
 
 impl Wire for Option<Bytes> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, self.as_ref().map(Bytes::len), context.flexible, true);
-        out.put_slice(self.as_deref().unwrap_or_default());
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), self.as_ref().map(Bytes::len), context.flexible, true);
+        if let Some(bytes) = self {
+            out.put_shared(bytes);
+        }
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
@@ -310,9 +319,9 @@ impl Wire for Option<Bytes> {
 }
 
 impl Wire for Bytes {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, Some(self.len()), context.flexible, true);
-        out.put_slice(self);
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), Some(self.len()), context.flexible, true);
+        out.put_shared(self);
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
@@ -321,8 +330,8 @@ impl Wire for Bytes {
 }
 
 impl<T: Wire> Wire for Option<Vec<T>> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, self.as_ref().map(Vec::len), context.flexible, true);
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), self.as_ref().map(Vec::len), context.flexible, true);
         self.iter().flatten().for_each(|one| one.encode(out, context));
     }
 
@@ -337,8 +346,8 @@ impl<T: Wire> Wire for Option<Vec<T>> {
 }
 
 impl<T: Wire> Wire for Vec<T> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, Some(self.len()), context.flexible, true);
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), Some(self.len()), context.flexible, true);
         self.iter().for_each(|one| one.encode(out, context));
     }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use metricstream_wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData, SnapshotId};
 use metricstream_wire::api::fetch_snapshot::{FetchSnapshotRequest, PartitionSnapshotRequest, TopicSnapshotRequest};
-use metricstream_wire::metadata_record::{MetadataRecord, leader_change};
+use metricstream_wire::control_record::ControlRecord;
+use metricstream_wire::metadata_record::MetadataRecord;
 use metricstream_wire::record_batch::Batch;
 use metricstream_wire::{ErrorCode, Uuid, WireError};
 use tokio::sync::{mpsc, watch};
@@ -187,7 +188,8 @@ impl Follower {
             let mut seen = Vec::new();
             let at = controller_time(record.timestamp_ms);
             if batch.is_control() {
-                if let Some(node) = leader_change(record.key, record.value)? {
+                if let ControlRecord::LeaderChange(change) = ControlRecord::decode(record.key, record.value)? {
+                    let node = change.leader_id;
                     let controller = (node, batch.partition_leader_epoch);
                     if self.known.controller != Some(controller) {
                         self.known.controller = Some(controller);
