@@ -8,4 +8,5 @@
 pub mod config;
 pub mod flaws;
 pub mod io;
+pub mod quorum;
 pub mod time;

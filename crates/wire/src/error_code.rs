@@ -13,9 +13,13 @@ impl ErrorCode {
     pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     pub const TOPIC_ALREADY_EXISTS: Self = Self(36);
     pub const NOT_CONTROLLER: Self = Self(41);
+    pub const INVALID_REQUEST: Self = Self(42);
     pub const FENCED_LEADER_EPOCH: Self = Self(74);
     pub const UNKNOWN_LEADER_EPOCH: Self = Self(75);
+    pub const INCONSISTENT_VOTER_SET: Self = Self(94);
     pub const SNAPSHOT_NOT_FOUND: Self = Self(98);
+    pub const POSITION_OUT_OF_RANGE: Self = Self(99);
+    pub const INVALID_VOTER_KEY: Self = Self(125);
 }
 
 const NAMES: &[(i16, &str)] = &[
@@ -39,10 +43,12 @@ const NAMES: &[(i16, &str)] = &[
     (44, "POLICY_VIOLATION"),
     (74, "FENCED_LEADER_EPOCH"),
     (75, "UNKNOWN_LEADER_EPOCH"),
+    (94, "INCONSISTENT_VOTER_SET"),
     (98, "SNAPSHOT_NOT_FOUND"),
     (99, "POSITION_OUT_OF_RANGE"),
     (100, "UNKNOWN_TOPIC_ID"),
     (104, "INCONSISTENT_CLUSTER_ID"),
+    (125, "INVALID_VOTER_KEY"),
 ];
 
 impl ErrorCode {
