@@ -25,6 +25,15 @@ pub(super) enum Position {
     Snapshot(OffsetAndEpoch),
 }
 
+/// An append on its way to the disk, and where the log ends with it. Segments are files of their own, so that a later one
+/// may be there first; it counts when those before it are.
+#[derive(Debug)]
+struct Syncing {
+    op: OpId,
+    end: i64,
+    done: bool,
+}
+
 /// The log, from the last snapshot on.
 #[derive(Debug)]
 pub(super) struct MetadataLog {
@@ -35,7 +44,7 @@ pub(super) struct MetadataLog {
     /// The first batch that the owner was not told of.
     untold: usize,
     synced: i64,
-    syncing: VecDeque<(OpId, i64)>,
+    syncing: VecDeque<Syncing>,
     file: FileId,
 }
 
@@ -99,15 +108,16 @@ impl MetadataLog {
     }
 
     pub(super) fn owns(&self, op: OpId) -> bool {
-        self.syncing.iter().any(|(id, _)| *id == op)
+        self.syncing.iter().any(|s| s.op == op)
     }
 
     /// Whether more is synced now.
     pub(super) fn on_stored(&mut self, op: OpId) -> bool {
-        let Some(at) = self.syncing.iter().position(|(id, _)| *id == op) else { return false };
+        let Some(done) = self.syncing.iter_mut().find(|s| s.op == op) else { return false };
+        done.done = true;
         let before = self.synced;
-        for (_, end) in self.syncing.drain(..=at) {
-            self.synced = self.synced.max(end);
+        while let Some(first) = self.syncing.pop_front_if(|s| s.done) {
+            self.synced = self.synced.max(first.end);
         }
         self.synced > before
     }
@@ -117,7 +127,7 @@ impl MetadataLog {
         self.bytes += bytes.iter().map(|b| b.len() as u64).sum::<u64>();
         self.batches.extend(batches);
         let op = io.wanted(self.file, StorageAction::Append { bytes }, Durability::Synced);
-        self.syncing.push_back((op, self.end().offset));
+        self.syncing.push_back(Syncing { op, end: self.end().offset, done: false });
     }
 
     pub(super) fn append_as_leader(&mut self, now: Now, io: &mut Outputs, epoch: i32, records: &[Bytes]) {
@@ -233,7 +243,7 @@ impl MetadataLog {
         io.written(self.file, StorageAction::Truncate { size_bytes: self.bytes });
         let end = self.end().offset;
         self.synced = self.synced.min(end);
-        self.syncing.iter_mut().for_each(|(_, at)| *at = (*at).min(end));
+        self.syncing.iter_mut().for_each(|s| s.end = s.end.min(end));
     }
 
     /// Everything is in a snapshot.
@@ -242,7 +252,7 @@ impl MetadataLog {
         self.untold = 0;
         self.start_again(io, at);
         self.synced = at.offset;
-        self.syncing.clear();
+        self.syncing.iter_mut().for_each(|s| s.end = s.end.min(at.offset));
     }
 
     /// What lies before is in a snapshot.
@@ -262,7 +272,7 @@ impl MetadataLog {
         let old = std::mem::replace(&mut self.file, io.open(path(at.offset)));
         let op = io.wanted(self.file, StorageAction::Replace { bytes: whole.freeze() }, Durability::Synced);
         io.written(old, StorageAction::Delete);
-        self.syncing.push_back((op, self.end().offset));
+        self.syncing.push_back(Syncing { op, end: self.end().offset, done: false });
     }
 
     /// What is committed below `high_watermark` and was not told yet.
@@ -290,4 +300,12 @@ pub(super) fn read_batch(batch: &Batch) -> Result<RecordBatch, WireError> {
         size_bytes: batch.size_bytes(),
         records,
     })
+}
+
+#[cfg(test)]
+impl MetadataLog {
+    /// Offset, epoch and checksum of every batch, for comparing logs.
+    pub(super) fn fingerprints(&self) -> Vec<(i64, i32, u64)> {
+        self.batches.iter().map(|b| (b.base_offset, b.partition_leader_epoch, u64::from(b.crc))).collect()
+    }
 }

@@ -202,6 +202,8 @@ pub struct Quorum {
     outbox: Outbox,
     /// Set once the owner shuts the node down: it does not stand for election again.
     leaving: bool,
+    /// What the owner was told last of the role.
+    told_role: Option<(RoleName, CurrentLeader)>,
     /// When what is due was last looked at.
     polled_at: Ns,
     /// The store failed; nothing more is done.
@@ -249,6 +251,7 @@ impl Quorum {
             gathering: replication::Gathering::default(),
             outbox,
             leaving: false,
+            told_role: None,
             polled_at: now.monotonic_ns,
             halted: false,
         };

@@ -18,7 +18,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn push(&mut self, output: QuorumOutput) {
-        if self.durable == self.issued {
+        if self.durable >= self.issued {
             self.ready.push(output);
         } else {
             self.held.push_back((self.issued, output));

@@ -95,18 +95,20 @@ impl Snapshots {
     pub(super) fn open(disk: &dyn Disk, io: &mut Outputs) -> Result<(Self, Option<LoadedSnapshot>), QuorumError> {
         let mut found: Vec<(OffsetAndEpoch, u64)> =
             disk.list()?.iter().filter_map(|(name, size)| Some((parse(name)?, *size))).collect();
-        found.sort_unstable_by_key(|(id, _)| (id.offset, id.epoch));
-        let Some((id, size)) = found.pop() else { return Ok((Self::default(), None)) };
+        found.sort_unstable_by_key(|(id, size)| (*size > 0, id.offset, id.epoch));
+        let last = found.pop_if(|(_, size)| *size > 0);
+        // What is older goes, and what is empty: it was made, and its content never came.
+        for (id, _) in found {
+            let file = io.open(path(id));
+            io.written(file, StorageAction::Delete);
+        }
+        let Some((id, size)) = last else { return Ok((Self::default(), None)) };
         let path_of = path(id);
         if size > SNAPSHOT_BYTES_MAX {
             return Err(QuorumError::corrupt(&path_of, format!("{size} bytes are too many")));
         }
         let bytes = disk.read(&path_of, 0, u32::try_from(size).unwrap_or(u32::MAX))?;
         let loaded = decode(id, bytes).map_err(|e| Quorum::damaged(&path_of, &e))?;
-        for (older, _) in found {
-            let file = io.open(path(older));
-            io.written(file, StorageAction::Delete);
-        }
         let file = io.open(path_of);
         Ok((Self { held: Some(Held { id, file, size }), writing: Vec::new() }, Some(loaded)))
     }

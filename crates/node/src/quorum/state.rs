@@ -233,13 +233,12 @@ impl Quorum {
 
     /// Every change of the role goes through here: what the old one had asked for and parked is over.
     pub(super) fn take_role(&mut self, io: &mut Outputs, role: Role) {
-        let before = (self.role.name(), self.current());
         self.peers.reset();
         self.gathering.clear();
         self.role = role;
         let (name, current) = (self.role.name(), self.current());
         self.release_parked();
-        if before != (name, current) {
+        if self.told_role.replace((name, current)) != Some((name, current)) {
             let (epoch, leader) = (current.leader_epoch, current.leader_id);
             io.push(crate::io::Output::Event(Event::QuorumRole { role: name.as_str(), epoch, leader }));
             self.outbox.push(QuorumOutput::RoleChanged { role: name, epoch, leader });
