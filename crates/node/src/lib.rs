@@ -5,10 +5,20 @@
 //! the same inputs give byte-identical outputs. Only the modules of `api` name versioned wire structures; inside, types
 //! are version-free.
 
+mod api;
+pub mod broker;
 pub mod config;
+pub mod controller;
 pub mod flaws;
+pub mod group;
+pub mod image;
 pub mod io;
 pub mod log;
+mod net;
+mod node;
+pub mod quorum;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
+
+pub use node::{BootError, Node};
