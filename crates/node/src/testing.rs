@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::io::{
-    Completion, Disk, Durability, FileId, Output, Outputs, Part, StorageAction, StorageFailure, StorageOp, Stored,
+    Completion, Disk, Durability, FileId, FileRange, Output, Outputs, Part, StorageAction, StorageFailure, StorageOp,
+    Stored,
 };
 
 /// Files in memory.
@@ -97,8 +98,8 @@ impl MemoryStore {
         for part in parts {
             match part {
                 Part::Bytes(bytes) => whole.extend_from_slice(bytes),
-                Part::File { file, position, len } => {
-                    let bytes = piece(&self.files[&self.open[file]], *position, *len);
+                Part::File(FileRange { file, position, len_bytes: len }) => {
+                    let bytes = piece(&self.files[&self.open[&FileId(*file)]], *position, *len);
                     assert_eq!(bytes.len(), *len as usize, "{part:?} is longer than its file");
                     whole.extend_from_slice(&bytes);
                 }

@@ -63,11 +63,7 @@ pub(crate) fn read_answer(bytes: Bytes) -> Result<BeatAnswer, ErrorCode> {
     let (_, body) =
         frame::response::<BrokerHeartbeatRequest>(bytes, VERSION).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
     match body.error_code {
-        0 => Ok(BeatAnswer {
-            caught_up: body.is_caught_up,
-            fenced: body.is_fenced,
-            shut_down: body.should_shut_down,
-        }),
+        0 => Ok(BeatAnswer { caught_up: body.is_caught_up, fenced: body.is_fenced, shut_down: body.should_shut_down }),
         error => Err(ErrorCode(error)),
     }
 }

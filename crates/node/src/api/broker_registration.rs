@@ -10,8 +10,8 @@ use super::note_broker;
 use crate::config::NodeConfig;
 use crate::controller::{FEATURES, Registration};
 use crate::image::Endpoint;
-use crate::node::{Incoming, Node};
 use crate::node::BROKER_LISTENER;
+use crate::node::{Incoming, Node};
 use crate::time::Now;
 
 const VERSION: i16 = 4;
@@ -84,7 +84,7 @@ pub(crate) fn frame(config: &NodeConfig, previous_epoch: i64) -> impl FnOnce(i32
 
 /// The epoch that this broker got.
 pub(crate) fn read_answer(bytes: Bytes) -> Result<i64, ErrorCode> {
-    let (_, body) = frame::response::<BrokerRegistrationRequest>(bytes, VERSION)
-        .map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
+    let (_, body) =
+        frame::response::<BrokerRegistrationRequest>(bytes, VERSION).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
     if body.error_code == 0 { Ok(body.broker_epoch) } else { Err(ErrorCode(body.error_code)) }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use metricstream_wire::api::fetch::{
-    EpochEndOffset, FetchPartition, FetchReplicaState, FetchRequest, FetchResponse, FetchTopic,
-    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    EpochEndOffset, FetchPartition, FetchReplicaState, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use metricstream_wire::records::Records;
 use metricstream_wire::{ErrorCode, Uuid, frame};
@@ -69,8 +69,7 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     }
     if body.session_id != 0 {
         let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0;
-        return node
-            .respond::<FetchRequest>(&incoming.to, &FetchResponse { error_code, ..FetchResponse::default() });
+        return node.respond::<FetchRequest>(&incoming.to, &FetchResponse { error_code, ..FetchResponse::default() });
     }
     let state = &body.replica_state;
     let replica = if incoming.header.api_version >= 15 { state.replica_id } else { body.replica_id };

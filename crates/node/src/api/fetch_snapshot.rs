@@ -59,10 +59,7 @@ pub(crate) fn respond(node: &mut Node, to: &ReplyTo, answer: FetchSnapshotAnswer
         index: 0,
         error_code: answer.error.0,
         snapshot_id: SnapshotId { end_offset: answer.snapshot.offset, epoch: answer.snapshot.epoch },
-        current_leader: SnapshotLeader {
-            leader_id: leader_id(current.leader_id),
-            leader_epoch: current.leader_epoch,
-        },
+        current_leader: SnapshotLeader { leader_id: leader_id(current.leader_id), leader_epoch: current.leader_epoch },
         size: i64::try_from(answer.size).unwrap_or(i64::MAX),
         position: i64::try_from(answer.position).unwrap_or(i64::MAX),
         unaligned_records: Records::from_parts(answer.records),

@@ -11,11 +11,13 @@ use crate::io::{ConnId, Listener};
 use crate::node::{Incoming, Node, ReplyTo};
 use crate::time::Now;
 
+pub(crate) mod allocate_producer_ids;
 pub(crate) mod alter_partition;
 pub(crate) mod api_versions;
 pub(crate) mod begin_quorum_epoch;
 pub(crate) mod broker_heartbeat;
 pub(crate) mod broker_registration;
+pub(crate) mod create_topics;
 pub(crate) mod end_quorum_epoch;
 pub(crate) mod fetch;
 pub(crate) mod fetch_snapshot;
@@ -89,12 +91,18 @@ const fn on(door: Door, key: i16, low: i16, high: i16, handle: Handler) -> Serve
     Served { key, low, high, door, forwarded: false, handle }
 }
 
+/// What the active controller answers, also through any broker.
+const fn forwarded(key: i16, low: i16, high: i16, handle: Handler) -> Served {
+    Served { key, low, high, door: Door::Controller, forwarded: true, handle }
+}
+
 /// Everything that is served, in the order of keys. The highest versions are those of Apache Kafka 4.1.
 pub(crate) const SERVED: &[Served] = &[
     on(Door::Broker, 0, 3, 13, produce::handle),
     on(Door::Both, 1, 4, 18, fetch::handle),
     on(Door::Broker, 3, 0, 13, metadata::handle),
     on(Door::Both, 18, 0, 4, api_versions::handle),
+    forwarded(19, 2, 7, create_topics::handle),
     on(Door::Controller, 52, 0, 2, vote::handle),
     on(Door::Controller, 53, 0, 1, begin_quorum_epoch::handle),
     on(Door::Controller, 54, 0, 1, end_quorum_epoch::handle),
@@ -103,6 +111,7 @@ pub(crate) const SERVED: &[Served] = &[
     on(Door::Controller, 59, 0, 1, fetch_snapshot::handle),
     on(Door::Controller, 62, 0, 4, broker_registration::handle),
     on(Door::Controller, 63, 0, 1, broker_heartbeat::handle),
+    on(Door::Controller, 67, 0, 0, allocate_producer_ids::handle),
 ];
 
 /// Whether a door leads to it.

@@ -207,11 +207,7 @@ fn answer(node: &mut Node, parked: &ParkedProduce) {
     let mut responses: Vec<TopicProduceResponse> = parked
         .topics
         .iter()
-        .map(|(name, id)| TopicProduceResponse {
-            name: name.clone(),
-            topic_id: *id,
-            partition_responses: Vec::new(),
-        })
+        .map(|(name, id)| TopicProduceResponse { name: name.clone(), topic_id: *id, partition_responses: Vec::new() })
         .collect();
     let mut endpoints = BTreeMap::new();
     for outcome in &parked.outcomes {
@@ -244,4 +240,3 @@ pub(crate) fn leader_hint(node: &Node, id: PartitionId) -> Option<(i32, i32, Lea
     let at = node.broker_address(leader.id)?;
     Some((leader.id, partition.leader_epoch, (at.host, at.port, leader.rack.clone())))
 }
-

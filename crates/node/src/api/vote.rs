@@ -21,10 +21,8 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     let asked = body.topics.first().filter(|t| t.topic_name == TOPIC).and_then(|t| t.partitions.first());
     let Some(asked) = asked.filter(|_| !foreign) else {
         let error = if foreign { ErrorCode::INCONSISTENT_CLUSTER_ID } else { ErrorCode::INVALID_REQUEST };
-        return node.respond::<VoteRequest>(
-            &incoming.to,
-            &VoteResponse { error_code: error.0, ..VoteResponse::default() },
-        );
+        return node
+            .respond::<VoteRequest>(&incoming.to, &VoteResponse { error_code: error.0, ..VoteResponse::default() });
     };
     let vote = Vote {
         epoch: asked.replica_epoch,

@@ -74,6 +74,8 @@ pub struct Broker {
     /// Its standing with the controller.
     pub lifecycle: Lifecycle,
     pub(crate) producer_ids: ProducerIds,
+    /// Topics that are being made because somebody asked for them, and what is told meanwhile.
+    pub(crate) making: BTreeMap<String, metricstream_wire::ErrorCode>,
     pub(crate) groups: crate::group::Groups,
     pub(crate) coordinating: crate::node::Coordinating,
     checkpoint: checkpoints::HighWatermarks,
@@ -122,6 +124,7 @@ impl Broker {
             alter_in_flight: false,
             lifecycle,
             producer_ids: ProducerIds::default(),
+            making: BTreeMap::new(),
             groups: crate::group::Groups::new(settings, config.flaws),
             coordinating: crate::node::Coordinating::default(),
             checkpoint,
@@ -143,7 +146,10 @@ impl Broker {
         now: Now,
         out: &mut Outputs,
     ) -> Result<(), String> {
-        if self.replicas.contains_key(&id) {
+        let log_config = LogConfig::of(&config.settings, overrides).map_err(|error| format!("{topic}: {error}"))?;
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.log.configure(log_config);
+            replica.min_isr = min_isr(&config.settings, overrides);
             return Ok(());
         }
         // An older topic of the same name may still lie there.
@@ -152,7 +158,6 @@ impl Broker {
             self.remove(namesake, out);
         }
         let folder = format!("{topic}-{}", id.1);
-        let log_config = LogConfig::of(&config.settings, overrides).map_err(|error| format!("{topic}: {error}"))?;
         let log = Log::open(&folder, log_config, &NothingStored, now, out).map_err(|error| error.to_string())?;
         let file = out.open(format!("{folder}/{}", checkpoints::PARTITION_METADATA));
         out.written(file, StorageAction::Replace { bytes: checkpoints::partition_metadata(id.0) });

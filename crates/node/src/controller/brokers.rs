@@ -145,7 +145,12 @@ impl Controller {
     ///
     /// # Errors
     /// If it is not registered or its epoch is another one's: then it must register again.
-    pub fn heartbeat(&mut self, beat: Heartbeat, next_offset: i64, now: Now) -> Result<Decision<BeatAnswer>, ErrorCode> {
+    pub fn heartbeat(
+        &mut self,
+        beat: Heartbeat,
+        next_offset: i64,
+        now: Now,
+    ) -> Result<Decision<BeatAnswer>, ErrorCode> {
         let known = self.check_epoch(beat.broker, beat.broker_epoch)?;
         let (fenced, leaving, epoch) = (known.fenced, known.in_controlled_shutdown, known.epoch);
         self.touch(beat.broker, now);
@@ -280,12 +285,7 @@ fn changed(broker_id: i32, broker_epoch: i64, fenced: i8, leaving: bool) -> Meta
 }
 
 fn endpoint(e: &Endpoint) -> BrokerEndpoint {
-    BrokerEndpoint {
-        name: e.name.clone(),
-        host: e.host.clone(),
-        port: e.port,
-        security_protocol: e.security_protocol,
-    }
+    BrokerEndpoint { name: e.name.clone(), host: e.host.clone(), port: e.port, security_protocol: e.security_protocol }
 }
 
 fn feature((name, low, high): &(String, i16, i16)) -> BrokerFeature {

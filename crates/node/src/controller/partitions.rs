@@ -103,11 +103,10 @@ impl Controller {
         let isr = wish.isr.iter().map(|(replica, _)| *replica).collect();
         let acceptable = |r: i32| self.image.is_active(r);
         let unclean = self.unclean_allowed(&topic.name);
-        let change =
-            Change::of(id, partition, self.min_isr(&topic.name), self.elr_enabled(), &self.flaws, &acceptable)
-                .election(if unclean { Election::Unclean } else { Election::Online })
-                .isr(isr)
-                .recovered(!wish.recovering);
+        let change = Change::of(id, partition, self.min_isr(&topic.name), self.elr_enabled(), &self.flaws, &acceptable)
+            .election(if unclean { Election::Unclean } else { Election::Online })
+            .isr(isr)
+            .recovered(!wish.recovering);
         let Some(record) = change.build() else { return Ok(partition.clone()) };
         let record = MetadataRecord::PartitionChange(record);
         let altered = after(partition, id, &record);

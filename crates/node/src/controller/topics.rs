@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use metricstream_wire::metadata_record::{Config, MetadataRecord, Partition as PartitionRecord, RemoveTopic, Topic};
 use metricstream_wire::{ErrorCode, Uuid};
-use rand_chacha::rand_core::Rng;
+use rand_chacha::rand_core::RngCore;
 
 use super::configs::check_topic;
 use super::{Controller, Decision};

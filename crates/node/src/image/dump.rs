@@ -20,9 +20,8 @@ impl Image {
         records.extend(self.brokers.values().map(|broker| MetadataRecord::RegisterBroker(registration(broker))));
         for topic in self.topics.values() {
             records.push(MetadataRecord::Topic(TopicRecord { name: topic.name.clone(), topic_id: topic.id }));
-            records.extend(
-                topic.partitions.iter().map(|(id, p)| MetadataRecord::Partition(partition(topic.id, *id, p))),
-            );
+            records
+                .extend(topic.partitions.iter().map(|(id, p)| MetadataRecord::Partition(partition(topic.id, *id, p))));
         }
         for ((resource_type, resource_name), settings) in &self.configs {
             records.extend(settings.iter().map(|(name, value)| {

@@ -6,7 +6,7 @@ use metricstream_wire::record_batch::{Batch, BatchHeader, Compression};
 use super::Log;
 use super::error::ReadError;
 use super::segment::{IndexedBatch, Segment};
-use crate::io::{FileId, Part};
+use crate::io::{FileId, FileRange, Part};
 
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,15 +89,15 @@ impl Log {
             return;
         }
         let size = u32::try_from(batch.header.size_bytes()).expect("a batch is below 4 GiB");
-        if let Some(Part::File { file, position, len }) = parts.last_mut()
-            && *file == segment.file
+        if let Some(Part::File(FileRange { file, position, len_bytes: len })) = parts.last_mut()
+            && *file == segment.file.0
             && *position + u64::from(*len) == batch.position
             && let Some(both) = len.checked_add(size)
         {
             *len = both;
             return;
         }
-        parts.push(Part::File { file: segment.file, position: batch.position, len: size });
+        parts.push(Part::File(FileRange { file: segment.file.0, position: batch.position, len_bytes: size }));
     }
 
     fn batches_from(&self, offset: i64) -> impl Iterator<Item = (&Segment, &IndexedBatch)> {

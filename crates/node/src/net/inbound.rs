@@ -41,14 +41,8 @@ pub struct InboundConnections {
 impl InboundConnections {
     /// Somebody connected.
     pub fn opened(&mut self, conn: ConnId, listener: Listener) {
-        let fresh = Inbound {
-            listener,
-            broker: None,
-            first: 0,
-            answers: VecDeque::new(),
-            unsent_bytes: 0,
-            paused: false,
-        };
+        let fresh =
+            Inbound { listener, broker: None, first: 0, answers: VecDeque::new(), unsent_bytes: 0, paused: false };
         self.connections.insert(conn, fresh);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::Node;
 use super::quorum_io::QuorumTokens;
@@ -65,8 +65,7 @@ impl Node {
         let mut out = Outputs::default();
         let files: BTreeMap<String, u64> = disk.list()?.into_iter().collect();
         identify(&config, &files, disk, &mut out)?;
-        let broker =
-            if config.roles.broker { Some(boot_broker(&config, &files, disk, now, &mut out)?) } else { None };
+        let broker = if config.roles.broker { Some(boot_broker(&config, &files, disk, now, &mut out)?) } else { None };
         let own = ChaCha8Rng::seed_from_u64(random.next_u64());
         let quorum = Quorum::open(&config, disk, own, now, &mut out)?;
         let mut node = Self {

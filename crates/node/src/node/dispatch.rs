@@ -98,12 +98,11 @@ impl Node {
     pub(crate) fn respond<R: Request>(&mut self, to: &ReplyTo, body: &R::Response) {
         let parts = match to.envelope {
             None => frame::response_parts::<R>(body, to.version, to.correlation_id),
-            Some((version, correlation_id)) => {
-                frame::response_bytes::<R>(body, to.version, to.correlation_id).and_then(|inner| {
+            Some((version, correlation_id)) => frame::response_bytes::<R>(body, to.version, to.correlation_id)
+                .and_then(|inner| {
                     let envelope = EnvelopeResponse { response_data: Some(inner.slice(4..)), error_code: 0 };
                     frame::response_parts::<EnvelopeRequest>(&envelope, version, correlation_id)
-                })
-            }
+                }),
         };
         match parts {
             Ok(parts) => self.inbound.answer(to.request, Some(parts), &mut self.out),
@@ -115,7 +114,7 @@ impl Node {
     }
 
     /// Answers with a frame that another node wrote, but for the correlation id.
-    pub(super) fn respond_raw(&mut self, to: &ReplyTo, without_length: &[u8]) {
+    pub(crate) fn respond_raw(&mut self, to: &ReplyTo, without_length: &[u8]) {
         let mut frame = BytesMut::with_capacity(without_length.len() + 4);
         frame.extend_from_slice(&i32::try_from(without_length.len()).unwrap_or(i32::MAX).to_be_bytes());
         frame.extend_from_slice(without_length);
@@ -149,7 +148,7 @@ impl Node {
             Expect::AlterPartitions(asked) => self.isr_answered(now, &asked, frame),
             Expect::ProducerIds => self.producer_ids_answered(now, frame),
             Expect::Forwarded(to, key) => self.forwarded(&to, key, frame),
-            Expect::AutoCreated => {}
+            Expect::AutoCreated(name) => self.topic_made(&name, Some(frame)),
             Expect::ReplicaFetch(leader, sent) => {
                 debug_assert_eq!(leader, peer);
                 self.fetched(now, leader, &sent, frame);
@@ -166,7 +165,7 @@ impl Node {
                 Expect::AlterPartitions(asked) => self.isr_failed(now, &asked),
                 Expect::ProducerIds => self.producer_ids_failed(now),
                 Expect::Forwarded(to, key) => api::forward_failed(self, &to, key),
-                Expect::AutoCreated => {}
+                Expect::AutoCreated(name) => self.topic_made(&name, None),
                 Expect::ReplicaFetch(leader, _) => self.fetch_failed(now, leader),
             }
         }

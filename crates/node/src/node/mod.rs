@@ -21,22 +21,23 @@ use crate::quorum::Quorum;
 use crate::time::{Now, Ns};
 
 mod boot;
+mod coordinating;
 pub(crate) mod dispatch;
 mod isr;
 mod lifecycle;
 mod metadata;
 mod office;
 mod parked;
+mod producer_ids;
 mod quorum_io;
 mod replication;
-#[cfg(test)]
-mod stories;
 
 pub use boot::BootError;
+pub(crate) use coordinating::Coordinating;
 pub(crate) use dispatch::{Incoming, ReplyTo};
 pub(crate) use office::Office;
 use quorum_io::QuorumTokens;
-pub(crate) use replication::SentFetch;
+pub(crate) use replication::{BROKER_LISTENER, SentFetch};
 
 /// What a node waits for from another one.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(crate) enum Expect {
     /// The answer goes to the client that sent the request.
     Forwarded(ReplyTo, i16),
     /// A topic that somebody asked for and that is being made; nobody waits.
-    AutoCreated,
+    AutoCreated(String),
     ReplicaFetch(i32, Vec<SentFetch>),
 }
 

@@ -40,7 +40,7 @@ impl std::fmt::Debug for Office {
 impl Node {
     /// This node's quorum leads and knows all that was ever committed.
     pub(super) fn take_office(&mut self, now: Now, epoch: i32) {
-        use rand_chacha::rand_core::Rng;
+        use rand_chacha::rand_core::RngCore;
         let seed = self.random.next_u64();
         let (settings, flaws) = (self.config.settings.clone(), self.config.flaws);
         let mut image = self.image.clone();

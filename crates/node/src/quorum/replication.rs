@@ -546,7 +546,7 @@ fn worth_telling(answer: &FetchAnswer, fetch: &Fetch) -> bool {
 pub(super) fn joined(parts: &[Part]) -> Bytes {
     let bytes = |part: &Part| match part {
         Part::Bytes(bytes) => bytes.clone(),
-        Part::File { .. } => panic!("what arrives is in memory"),
+        Part::File(_) => panic!("what arrives is in memory"),
     };
     match parts {
         [one] => bytes(one),

@@ -11,7 +11,7 @@ use super::message::{Answer, FetchSnapshot, FetchSnapshotAnswer, OffsetAndEpoch}
 use super::replication::joined;
 use super::state::Role;
 use super::{FOLDER, LoadedSnapshot, Quorum, QuorumError, QuorumOutput, Token};
-use crate::io::{Disk, Durability, FileId, Level, OpId, Outputs, Part, StorageAction};
+use crate::io::{Disk, Durability, FileId, FileRange, Level, OpId, Outputs, Part, StorageAction};
 use crate::time::Now;
 
 /// A larger snapshot is neither fetched nor read.
@@ -256,7 +256,8 @@ impl Quorum {
                 let left = u32::try_from(held.size - answer.position).unwrap_or(u32::MAX);
                 let len = left.min(fetch.max_bytes);
                 answer.size = held.size;
-                answer.records = vec![Part::File { file: held.file, position: answer.position, len }];
+                answer.records =
+                    vec![Part::File(FileRange { file: held.file.0, position: answer.position, len_bytes: len })];
                 let wait_ms = self.clocks.check_quorum_ms();
                 if let Role::Leader(leader) = &mut self.role {
                     leader.heard_of(now, fetch.replica_id, wait_ms);

@@ -1,7 +1,6 @@
 //! Fetch (1): record batches to read, for consumers and followers. Versions 4 to 18, topics by id from 13 on. Records
 //! stay bytes.
 
-
 use crate::primitives::Uuid;
 use crate::records::Records;
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use metricstream_wire::api::fetch::{
-    EpochEndOffset, FetchPartition, FetchReplicaState, FetchRequest, FetchResponse, FetchTopic,
-    FetchableTopicResponse, LeaderIdAndEpoch, PartitionData, SnapshotId,
+    EpochEndOffset, FetchPartition, FetchReplicaState, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse,
+    LeaderIdAndEpoch, PartitionData, SnapshotId,
 };
 use metricstream_wire::parts::Part;
 use metricstream_wire::records::Records;
@@ -66,10 +66,9 @@ pub(crate) fn respond_metadata(node: &mut Node, to: &ReplyTo, answer: FetchAnswe
         high_watermark: answer.high_watermark,
         last_stable_offset: answer.high_watermark,
         log_start_offset: answer.log_start,
-        diverging_epoch: answer.diverging.map_or_else(EpochEndOffset::default, |d| EpochEndOffset {
-            epoch: d.epoch,
-            end_offset: d.offset,
-        }),
+        diverging_epoch: answer
+            .diverging
+            .map_or_else(EpochEndOffset::default, |d| EpochEndOffset { epoch: d.epoch, end_offset: d.offset }),
         current_leader: LeaderIdAndEpoch {
             leader_id: leader_id(answer.current.leader_id),
             leader_epoch: answer.current.leader_epoch,

@@ -1,5 +1,5 @@
 use super::{Story, batch, batches, defaults, small_segments};
-use crate::io::Part;
+use crate::io::{FileRange, Part};
 use crate::log::{LogConfig, ReadError, TimestampLookup};
 
 /// Batches of 1, 2, 3, 4, 5, … records.
@@ -67,11 +67,11 @@ fn offsets_outside_the_log_are_refused_and_its_end_is_not() {
 fn batches_next_to_each_other_in_a_file_are_one_part_and_recent_ones_come_from_memory() {
     let cold = growing(LogConfig { cache_bytes: 0, ..defaults() }, 4);
     let read = cold.log.read(0, 10, usize::MAX, true).expect("in range");
-    assert!(matches!(read.parts[..], [Part::File { position: 0, .. }]), "{:?}", read.parts);
+    assert!(matches!(read.parts[..], [Part::File(FileRange { position: 0, .. })]), "{:?}", read.parts);
     let size = |n: usize| batch(n, 0).len();
     let half = growing(LogConfig { cache_bytes: size(3) + size(4), ..defaults() }, 4);
     let read = half.log.read(0, 10, usize::MAX, true).expect("in range");
-    assert!(matches!(read.parts[..], [Part::File { .. }, Part::Bytes(_), Part::Bytes(_)]), "{:?}", read.parts);
+    assert!(matches!(read.parts[..], [Part::File(_), Part::Bytes(_), Part::Bytes(_)]), "{:?}", read.parts);
     assert_eq!(half.bytes_from(0), cold.bytes_from(0));
 }
 
@@ -87,7 +87,7 @@ fn a_record_is_found_by_its_time_in_memory_and_in_files() {
             TimestampLookup::Found(found) => Some((found.offset, found.timestamp_ms)),
             TimestampLookup::Stored(at) => {
                 assert_eq!(cache_bytes, 0);
-                let part = Part::File { file: at.file, position: at.position, len: at.len };
+                let part = Part::File(FileRange { file: at.file.0, position: at.position, len_bytes: at.len });
                 let found = story.log.timestamp_in(story.store.resolve(&[part]), at.timestamp_ms);
                 found.map(|found| (found.offset, found.timestamp_ms))
             }

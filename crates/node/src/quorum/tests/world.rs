@@ -10,7 +10,7 @@ use super::invariants::{Invariants, hash};
 use super::store::Store;
 use crate::config::{Address, FAST, NodeConfig, Roles, Settings, Voter};
 use crate::flaws::Flaws;
-use crate::io::{Completion, FileId, Output, Outputs, Part};
+use crate::io::{Completion, FileId, FileRange, Output, Outputs, Part};
 use crate::quorum::{Answer, OffsetAndEpoch, Quorum, QuorumOutput, Request, RequestId, RoleName, Token};
 use crate::time::{MS, Now, Ns};
 
@@ -472,8 +472,8 @@ impl World {
             _ => return,
         };
         for part in records {
-            if let Part::File { file, position, len } = *part {
-                *part = Part::Bytes(self.nodes[&id].store.part(file, position, len));
+            if let Part::File(FileRange { file, position, len_bytes: len }) = *part {
+                *part = Part::Bytes(self.nodes[&id].store.part(FileId(file), position, len));
             }
         }
     }
