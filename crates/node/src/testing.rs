@@ -1,6 +1,9 @@
 //! A store in memory for the tests of this crate. It outlives the node as a page cache does; a loss of power takes it back
 //! to what was synced.
 
+pub(crate) mod client;
+pub(crate) mod world;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

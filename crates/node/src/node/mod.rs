@@ -31,6 +31,8 @@ mod parked;
 mod producer_ids;
 mod quorum_io;
 mod replication;
+#[cfg(test)]
+mod stories;
 
 pub use boot::BootError;
 pub(crate) use coordinating::Coordinating;
