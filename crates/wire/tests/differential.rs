@@ -212,7 +212,7 @@ fn fetches_are_the_same_bytes() {
                 name: "__cluster_metadata".into(),
                 partitions: vec![PartitionSnapshot {
                     size: 1000,
-                    unaligned_records: Bytes::from_static(b"abc"),
+                    unaligned_records: Bytes::from_static(b"abc").into(),
                     current_leader: SnapshotLeader { leader_id: 1, leader_epoch: 2 },
                     ..Default::default()
                 }],

@@ -277,6 +277,6 @@ impl Follower {
         if piece.error_code != 0 {
             return Err(Trouble::Refused(ErrorCode(piece.error_code)));
         }
-        Ok((piece.size, piece.unaligned_records))
+        Ok((piece.size, piece.unaligned_records.into_bytes()))
     }
 }
