@@ -11,6 +11,8 @@ pub mod batch_builder;
 pub mod control_record;
 pub mod error_code;
 pub mod frame;
+#[cfg(feature = "sample")]
+pub mod fuzz;
 pub mod group_record;
 pub mod metadata_record;
 pub mod parts;

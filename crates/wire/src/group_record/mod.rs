@@ -51,6 +51,18 @@ macro_rules! group_records {
                 }
             }
 
+            #[cfg(feature = "sample")]
+            fn sample(kind: i16, random: &mut crate::sample::Random, version: i16) -> Self {
+                use crate::sample::Sample;
+                match kind {
+                    $($kind => {
+                        let context = Context { version, flexible: version >= $flexible };
+                        Self::$name(Sample::sample(random, PLAIN), Some(Sample::sample(random, context)))
+                    })*
+                    other => Self::Other(other),
+                }
+            }
+
             /// Its type, and the highest version of its value that Kafka 4.1 knows.
             #[must_use]
             pub fn kind(&self) -> (i16, i16) {
@@ -117,6 +129,15 @@ fn get<T: Wire>(value: Bytes, highest: i16, flexible_from: i16, what: &'static s
         return Err(WireError::Range { what: "version of a group record's value", value: i64::from(version) });
     }
     T::decode(&mut from, Context { version, flexible: version >= flexible_from }, what)
+}
+
+/// A random record of a random type and version.
+#[cfg(feature = "sample")]
+pub(crate) fn any(random: &mut crate::sample::Random) -> (Bytes, Bytes) {
+    let (kind, highest) = GroupRecord::TYPES[random.below(GroupRecord::TYPES.len())];
+    let version = random.below(highest as usize + 1) as i16;
+    let (key, value) = GroupRecord::sample(kind, random, version).encode_version(version);
+    (key, value.unwrap_or_default())
 }
 
 #[cfg(test)]
