@@ -27,6 +27,17 @@ pub struct Target {
     decode: Box<dyn Fn(Bytes) -> bool>,
 }
 
+impl Target {
+    /// From what makes valid input, and what decodes input and says whether it took it.
+    pub fn new(
+        name: &str,
+        valid: impl Fn(&mut Random) -> BytesMut + 'static,
+        decode: impl Fn(Bytes) -> bool + 'static,
+    ) -> Self {
+        Self { name: name.to_owned(), valid: Box::new(valid), decode: Box::new(decode) }
+    }
+}
+
 /// What became of the inputs of a [`feed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fed {
@@ -165,7 +176,7 @@ where
         comes_back(&read, context);
         true
     };
-    Target { name: name.to_owned(), valid: Box::new(valid), decode: Box::new(decode) }
+    Target::new(name, valid, decode)
 }
 
 /// What was taken can be written, and is then read as the same.
@@ -205,7 +216,7 @@ fn frames() -> Target {
     }
     let makers = crate::for_each_api!(makers);
     let valid = move |random: &mut Random| makers[random.below(makers.len())](random);
-    Target { name: "request frames".to_owned(), valid: Box::new(valid), decode: Box::new(decode) }
+    Target::new("request frames", valid, decode)
 }
 
 fn a_batch(random: &mut Random) -> Bytes {
@@ -257,7 +268,7 @@ fn batches(name: &str, mended: bool) -> Target {
         }
         taken
     };
-    Target { name: name.to_owned(), valid: Box::new(valid), decode: Box::new(decode) }
+    Target::new(name, valid, decode)
 }
 
 fn mend(input: Bytes) -> Bytes {
@@ -283,7 +294,7 @@ fn metadata_records() -> Target {
             true
         }
     };
-    Target { name: "metadata records".to_owned(), valid: Box::new(valid), decode: Box::new(decode) }
+    Target::new("metadata records", valid, decode)
 }
 
 /// Key and value in one input: the key's length leads, as a byte.
@@ -319,7 +330,7 @@ fn control_records() -> Target {
             }
         }
     };
-    Target { name: "control records".to_owned(), valid: Box::new(valid), decode: Box::new(decode) }
+    Target::new("control records", valid, decode)
 }
 
 fn group_records() -> Target {
@@ -339,5 +350,5 @@ fn group_records() -> Target {
             }
         }
     };
-    Target { name: "group records".to_owned(), valid: Box::new(valid), decode: Box::new(decode) }
+    Target::new("group records", valid, decode)
 }

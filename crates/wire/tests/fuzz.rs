@@ -6,6 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use bytes::{Bytes, BytesMut};
 use metricstream_wire::fuzz::{self, Target};
 
 const INPUTS_PER_DECODER: u64 = 100_000;
@@ -80,6 +81,20 @@ fn the_first_half_of_the_decoders_bears_damaged_input() {
 #[test]
 fn the_second_half_of_the_decoders_bears_damaged_input() {
     feed_each(1, 2);
+}
+
+#[test]
+fn a_decoder_that_believes_a_count_or_reads_past_the_end_would_be_found_out() {
+    let found_out = |decode: fn(Bytes) -> bool| {
+        let target = Target::new("flawed", |_| BytesMut::from(&[0, 0, 0, 2, 7, 8][..]), decode);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&target))).is_err()
+    };
+    assert!(found_out(|input| {
+        let count = input.first_chunk::<4>().map_or(0, |count| u32::from_be_bytes(*count));
+        std::hint::black_box(Vec::<u8>::with_capacity((count >> 8) as usize)).is_empty()
+    }));
+    assert!(found_out(|input| input[5] == 8));
+    assert!(!found_out(|input| input.get(5) == Some(&8)));
 }
 
 #[test]
