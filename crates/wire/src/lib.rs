@@ -23,4 +23,4 @@ pub mod records;
 pub mod sample;
 
 pub use error_code::ErrorCode;
-pub use primitives::{Context, Reader, Uuid, Wire, WireError};
+pub use primitives::{Context, Reader, TaggedOption, Uuid, Wire, WireError};

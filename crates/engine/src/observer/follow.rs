@@ -265,6 +265,7 @@ impl Follower {
                     current_leader_epoch: self.epoch,
                     snapshot_id: id.clone(),
                     position,
+                    ..Default::default()
                 }],
             }],
             ..Default::default()

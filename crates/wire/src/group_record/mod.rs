@@ -1,4 +1,5 @@
-//! The records of `__consumer_offsets`, as Kafka 4.1's group coordinator declares them. A key is a type (Kafka calls it
+//! The records of `__consumer_offsets`, as Kafka's group coordinator declares them in 4.1, with what 4.3 adds as tagged
+//! fields: left at their defaults, they are what 4.1 writes. A key is a type (Kafka calls it
 //! the key's version) and fields that are never flexible; a value is a version and fields that are flexible from a version
 //! of that type on. Share and streams groups, whose types are others, are not read here.
 
@@ -9,8 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use self::classic::{GroupMetadata, MemberMetadata, OffsetCommit, OffsetCommitKey};
 pub use self::consumer::{
-    ClassicMemberMetadata, ClassicProtocol, ConsumerGroupCurrentMemberAssignment, ConsumerGroupMemberMetadata,
-    ConsumerGroupMetadata, ConsumerGroupPartitionMetadata, ConsumerGroupRegularExpression,
+    AssignedPartitions, ClassicMemberMetadata, ClassicProtocol, ConsumerGroupCurrentMemberAssignment,
+    ConsumerGroupMemberMetadata, ConsumerGroupMetadata, ConsumerGroupPartitionMetadata, ConsumerGroupRegularExpression,
     ConsumerGroupTargetAssignmentMember, ConsumerGroupTargetAssignmentMetadata, GroupKey, MemberKey,
     RegularExpressionKey, SubscribedPartition, SubscribedTopic, TopicPartitions,
 };
