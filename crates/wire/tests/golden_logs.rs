@@ -55,9 +55,8 @@ fn batches_of_kafka_built_again_are_the_same_bytes() {
 /// The version within the value of a metadata record: the third varint, always small.
 fn version_of(value: &Bytes) -> i16 {
     let mut from = Reader::new(value.clone());
-    let mut next = || from.uvarint("frame of a metadata record").expect("three varints");
-    (next(), next());
-    i16::try_from(next()).expect("a small version")
+    let [_frame, _kind, version] = [(); 3].map(|()| from.uvarint("frame of a metadata record").expect("three varints"));
+    i16::try_from(version).expect("a small version")
 }
 
 #[test]
