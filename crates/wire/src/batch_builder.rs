@@ -250,11 +250,12 @@ mod tests {
         assert_eq!(BatchHeader::of_produced(&sound).map(|h| h.records_count), Ok(3));
         let corrupt = |bytes: &[u8]| matches!(BatchHeader::of_produced(bytes), Err(RefusedBatch::Corrupt(_)));
         let invalid = |bytes: &[u8]| matches!(BatchHeader::of_produced(bytes), Err(RefusedBatch::Invalid(_)));
-        assert!(corrupt(&[]) && corrupt(&sound[..60]) && corrupt(&sound[..sound.len() - 1]));
+        assert!(invalid(&[]) && invalid(&sound[..60]) && invalid(&sound[..sound.len() - 1]), "no whole batch");
         let mut flipped = BytesMut::from(&sound[..]);
         flipped[100] ^= 1;
         assert!(corrupt(&flipped));
-        assert!(corrupt(&changed(16, &[1])), "magic 1");
+        assert!(invalid(&changed(16, &[1])) && corrupt(&changed(16, &[3])), "magic 1 and 3");
+        assert!(corrupt(&changed(8, &[0, 0, 0, 9])), "shorter than a header");
         assert!(invalid(&[&sound[..], &sound[..]].concat()), "two batches");
         assert!(invalid(&changed(21, &[0, CONTROL as u8])), "a control batch");
         assert!(invalid(&changed(23, &[0, 0, 0, 9])), "ten offsets, three records");

@@ -156,6 +156,23 @@ fn put(kind: i16, version: i16, record: &impl Wire) -> (Bytes, Bytes) {
     (key.freeze(), value.freeze())
 }
 
+/// A random control record, encoded.
+#[cfg(feature = "sample")]
+pub(crate) fn any(random: &mut crate::sample::Random) -> (Bytes, Bytes) {
+    use crate::sample::Sample;
+    let context = |version| Context { version, flexible: true };
+    let record = match random.below(7) {
+        0 => ControlRecord::Abort(EndTxnMarker { version: 0, ..Sample::sample(random, context(0)) }),
+        1 => ControlRecord::Commit(EndTxnMarker { version: 0, ..Sample::sample(random, context(0)) }),
+        2 => ControlRecord::LeaderChange(LeaderChange { version: 1, ..Sample::sample(random, context(1)) }),
+        3 => ControlRecord::SnapshotHeader(SnapshotHeader { version: 0, ..Sample::sample(random, context(0)) }),
+        4 => ControlRecord::SnapshotFooter(SnapshotFooter { version: 0 }),
+        5 => ControlRecord::KRaftVersion(KRaftVersion { version: 0, ..Sample::sample(random, context(0)) }),
+        _ => ControlRecord::KRaftVoters(KRaftVoters { version: 0, ..Sample::sample(random, context(0)) }),
+    };
+    record.encode()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn records_leave_in_a_response_without_being_copied_and_the_length_counts_them() {
         let records = Bytes::from(vec![5; 100_000]);
-        let partition = PartitionData { records: Some(records.clone()), ..Default::default() };
+        let partition = PartitionData { records: Some(records.clone().into()), ..Default::default() };
         let topic = FetchableTopicResponse { partitions: vec![partition.clone(), partition], ..Default::default() };
         let response = FetchResponse { responses: vec![topic], ..Default::default() };
         let parts = response_parts::<FetchRequest>(&response, 17, 3).unwrap();

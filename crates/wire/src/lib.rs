@@ -11,6 +11,8 @@ pub mod batch_builder;
 pub mod control_record;
 pub mod error_code;
 pub mod frame;
+#[cfg(feature = "sample")]
+pub mod fuzz;
 pub mod group_record;
 pub mod metadata_record;
 pub mod parts;
@@ -21,4 +23,4 @@ pub mod records;
 pub mod sample;
 
 pub use error_code::ErrorCode;
-pub use primitives::{Context, Reader, Uuid, Wire, WireError};
+pub use primitives::{Context, Reader, TaggedOption, Uuid, Wire, WireError};

@@ -450,6 +450,26 @@ impl<T: Wire + Structure> Wire for Option<T> {
     }
 }
 
+/// A structure in a tagged field that may be null there: an unsigned varint in front says so, where elsewhere it is a
+/// signed byte ([`Structure`]). That is how Kafka's generated code has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaggedOption<T>(pub Option<T>);
+
+impl<T: Wire + Structure> Wire for TaggedOption<T> {
+    fn least_bytes(_: Context) -> usize {
+        1
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_uvarint(out.buffer(), u32::from(self.0.is_some()));
+        self.0.iter().for_each(|one| one.encode(out, context));
+    }
+
+    fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
+        if from.uvarint(what)? == 0 { Ok(Self(None)) } else { T::decode(from, context, what).map(|t| Self(Some(t))) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::error_code::ErrorCode;
 use crate::primitives::{Fixed, Reader, WireError};
 
 /// Bytes from the base offset to the count of records.
@@ -57,15 +58,26 @@ pub struct BatchHeader {
     pub records_count: i32,
 }
 
-/// Why a leader refuses a batch from a producer. Which error code answers each is Kafka's choice, given here.
+/// Why a leader refuses a batch from a producer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefusedBatch {
-    /// Cut, of a wrong size, or with a wrong checksum: CORRUPT_MESSAGE (2).
+    /// Of an impossible size, or with a wrong checksum.
     #[error("the batch is damaged: {0}")]
     Corrupt(#[from] WireError),
-    /// Sound bytes that say what a producer may not: INVALID_RECORD (87).
+    /// No whole batch, or one that says what a producer may not.
     #[error("the batch is not valid: {0}")]
     Invalid(&'static str),
+}
+
+impl RefusedBatch {
+    /// What Kafka answers: CORRUPT_MESSAGE or INVALID_RECORD.
+    #[must_use]
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Corrupt(_) => ErrorCode(2),
+            Self::Invalid(_) => ErrorCode(87),
+        }
+    }
 }
 
 impl BatchHeader {
@@ -204,10 +216,12 @@ impl BatchHeader {
     /// # Errors
     /// Why it is refused.
     pub fn of_produced(records: &[u8]) -> Result<Self, RefusedBatch> {
-        let short = WireError::Short { what: "record batch", needed: HEADER_BYTES, left: records.len() };
-        let header = Self::read(records)?.ok_or(short)?;
-        if records.len() > header.size_bytes() {
-            return Err(RefusedBatch::Invalid("one batch per partition"));
+        if records.get(16).is_some_and(|magic| (0..MAGIC).contains(&magic.cast_signed())) {
+            return Err(RefusedBatch::Invalid("a magic before 2"));
+        }
+        let header = Self::read(records)?.ok_or(RefusedBatch::Invalid("no batch"))?;
+        if records.len() != header.size_bytes() {
+            return Err(RefusedBatch::Invalid("not exactly one whole batch"));
         }
         header.check_crc(records)?;
         if header.last_offset_delta.checked_add(1) != Some(header.records_count) {

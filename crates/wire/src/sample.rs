@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::primitives::{Context, Structure, Uuid};
+use crate::primitives::{Context, Structure, TaggedOption, Uuid};
 use crate::records::Records;
 
 /// A reproducible source of choices (SplitMix64): the same seed, the same messages, on every machine.
@@ -113,6 +113,12 @@ impl Sample for Records {
 impl<T: Sample> Sample for Vec<T> {
     fn sample(random: &mut Random, context: Context) -> Self {
         (0..random.below(4)).map(|_| T::sample(random, context)).collect()
+    }
+}
+
+impl<T: Sample + Structure> Sample for TaggedOption<T> {
+    fn sample(random: &mut Random, context: Context) -> Self {
+        Self(Sample::sample(random, context))
     }
 }
 

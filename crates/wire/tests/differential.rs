@@ -197,7 +197,7 @@ fn fetches_are_the_same_bytes() {
                     current_leader: LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9 },
                     snapshot_id: SnapshotId { end_offset: 50, epoch: 3 },
                     diverging_epoch: EpochEndOffset { epoch: 2, end_offset: 40 },
-                    records: Some(Bytes::from_static(b"xyz")),
+                    records: Some(Bytes::from_static(b"xyz").into()),
                     ..Default::default()
                 }],
                 ..Default::default()

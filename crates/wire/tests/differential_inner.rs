@@ -1,14 +1,14 @@
-//! What nodes say to one another, and the control records of their logs, beside an independent codec: random messages in
-//! every version that both know. What ours writes the other reads to the end, what the other writes back is byte for byte
-//! the same, and ours reads back what it wrote.
+//! What lies in logs, beside an independent codec: control records and record batches, random ones in every version that
+//! both know. What ours writes the other reads to the end, and what the other writes ours reads.
 #![allow(missing_docs)]
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as theirs;
-use kafka_protocol::protocol::{Decodable, Encodable, Message};
-use metricstream_wire::api::*;
+use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::records::{self, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions};
+use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 use metricstream_wire::control_record as control;
-use metricstream_wire::frame::Request;
+use metricstream_wire::record_batch::{Batch, Record};
 use metricstream_wire::sample::{Random, Sample};
 use metricstream_wire::{Context, Reader, Wire};
 
@@ -47,65 +47,6 @@ where
     }
 }
 
-fn both<R, TheirRequest, TheirResponse>()
-where
-    R: Request + Sample + PartialEq + std::fmt::Debug,
-    R::Response: Sample + PartialEq + std::fmt::Debug,
-    TheirRequest: Decodable + Encodable + Message,
-    TheirResponse: Decodable + Encodable + Message,
-{
-    let theirs = TheirRequest::VERSIONS.min..=TheirRequest::VERSIONS.max;
-    assert_eq!(R::VERSIONS, theirs, "the versions of API {} that both know", R::KEY);
-    for version in R::VERSIONS {
-        let context = R::context(version).expect("declared");
-        same::<R, TheirRequest>(context);
-        same::<R::Response, TheirResponse>(context);
-    }
-}
-
-#[test]
-fn messages_of_the_metadata_quorum_are_the_same_bytes() {
-    both::<vote::VoteRequest, theirs::VoteRequest, theirs::VoteResponse>();
-    both::<
-        begin_quorum_epoch::BeginQuorumEpochRequest,
-        theirs::BeginQuorumEpochRequest,
-        theirs::BeginQuorumEpochResponse,
-    >();
-    both::<end_quorum_epoch::EndQuorumEpochRequest, theirs::EndQuorumEpochRequest, theirs::EndQuorumEpochResponse>();
-    both::<fetch_snapshot::FetchSnapshotRequest, theirs::FetchSnapshotRequest, theirs::FetchSnapshotResponse>();
-}
-
-#[test]
-fn messages_between_brokers_and_controller_are_the_same_bytes() {
-    both::<alter_partition::AlterPartitionRequest, theirs::AlterPartitionRequest, theirs::AlterPartitionResponse>();
-    both::<envelope::EnvelopeRequest, theirs::EnvelopeRequest, theirs::EnvelopeResponse>();
-    both::<
-        broker_registration::BrokerRegistrationRequest,
-        theirs::BrokerRegistrationRequest,
-        theirs::BrokerRegistrationResponse,
-    >();
-    both::<broker_heartbeat::BrokerHeartbeatRequest, theirs::BrokerHeartbeatRequest, theirs::BrokerHeartbeatResponse>();
-    both::<unregister_broker::UnregisterBrokerRequest, theirs::UnregisterBrokerRequest, theirs::UnregisterBrokerResponse>(
-    );
-    both::<
-        allocate_producer_ids::AllocateProducerIdsRequest,
-        theirs::AllocateProducerIdsRequest,
-        theirs::AllocateProducerIdsResponse,
-    >();
-    both::<
-        controller_registration::ControllerRegistrationRequest,
-        theirs::ControllerRegistrationRequest,
-        theirs::ControllerRegistrationResponse,
-    >();
-    both::<
-        assign_replicas_to_dirs::AssignReplicasToDirsRequest,
-        theirs::AssignReplicasToDirsRequest,
-        theirs::AssignReplicasToDirsResponse,
-    >();
-    both::<write_txn_markers::WriteTxnMarkersRequest, theirs::WriteTxnMarkersRequest, theirs::WriteTxnMarkersResponse>(
-    );
-}
-
 #[test]
 fn control_records_are_the_same_bytes() {
     let flexible = |version| Context { version, flexible: true };
@@ -118,5 +59,76 @@ fn control_records_are_the_same_bytes() {
     same::<control::SnapshotHeader, theirs::SnapshotHeaderRecord>(flexible(0));
     same::<control::SnapshotFooter, theirs::SnapshotFooterRecord>(flexible(0));
     same::<control::KRaftVersion, theirs::KRaftVersionRecord>(flexible(0));
-    same::<control::KRaftVoters, theirs::VotersRecord>(flexible(0));
+    same_after::<control::KRaftVoters, theirs::VotersRecord>(flexible(0), |ours| ours.version = 0);
+}
+
+/// What one batch is built from.
+struct Plan {
+    base_offset: i64,
+    producer: (i64, i16, i32),
+    transactional: bool,
+    records: Vec<PlannedRecord>,
+}
+
+/// Timestamp, key, value, headers.
+type PlannedRecord = (i64, Option<Bytes>, Option<Bytes>, Vec<(String, Option<Bytes>)>);
+
+fn plan(random: &mut Random) -> Plan {
+    let plain = Context { version: 0, flexible: false };
+    let record = |random: &mut Random, nth: usize| {
+        // The other codec takes the least timestamp for the base, Kafka and we the first.
+        let timestamp_ms = 1_700_000_000_000 + (nth * random.below(100_000)) as i64;
+        let headers = (0..random.below(3)).map(|n| (format!("h{n}"), Sample::sample(random, plain))).collect();
+        (timestamp_ms, Sample::sample(random, plain), Sample::sample(random, plain), headers)
+    };
+    let idempotent = random.once_in(2);
+    Plan {
+        base_offset: random.below(1 << 40) as i64,
+        producer: if idempotent { (random.below(1 << 30) as i64, 3, random.below(1000) as i32) } else { (-1, -1, -1) },
+        transactional: idempotent && random.once_in(2),
+        records: (0..=random.below(6)).map(|nth| record(random, nth)).collect(),
+    }
+}
+
+fn build(plan: &Plan) -> Bytes {
+    let (id, epoch, sequence) = plan.producer;
+    let mut batch = BatchBuilder::new().producer(id, epoch, sequence);
+    if plan.transactional {
+        batch = batch.transactional();
+    }
+    for (timestamp_ms, key, value, headers) in &plan.records {
+        let headers: Vec<_> = headers.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+        batch.push(NewRecord {
+            timestamp_ms: *timestamp_ms,
+            key: key.as_deref(),
+            value: value.as_deref(),
+            headers: &headers,
+        });
+    }
+    batch.build(plan.base_offset, 9)
+}
+
+#[test]
+fn batches_are_read_by_the_other_codec_as_they_were_built_and_ours_reads_what_it_writes_of_them() {
+    for seed in 0..SAMPLES {
+        let plan = plan(&mut Random::new(seed));
+        let mut built = build(&plan);
+        let read = RecordBatchDecoder::decode(&mut built.clone()).expect("theirs reads ours").records;
+        assert_eq!(read.len(), plan.records.len());
+        for (nth, (theirs, (timestamp_ms, key, value, headers))) in read.iter().zip(&plan.records).enumerate() {
+            assert_eq!((theirs.offset, theirs.timestamp), (plan.base_offset + nth as i64, *timestamp_ms));
+            assert_eq!((&theirs.key, &theirs.value), (key, value));
+            assert_eq!((theirs.producer_id, theirs.producer_epoch), (plan.producer.0, plan.producer.1));
+            assert_eq!((theirs.partition_leader_epoch, theirs.transactional), (9, plan.transactional));
+            let theirs: Vec<_> = theirs.headers.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
+            assert_eq!(&theirs, headers);
+        }
+        let mut theirs = BytesMut::new();
+        let options = RecordEncodeOptions { version: 2, compression: records::Compression::None };
+        RecordBatchEncoder::encode(&mut theirs, &read, &options).expect("theirs writes what it read");
+        let records = |bytes: &mut Bytes| -> Vec<Record> {
+            Batch::next(bytes).expect("sound").expect("whole").records().expect("not compressed")
+        };
+        assert_eq!(records(&mut theirs.freeze()), records(&mut built), "seed {seed}");
+    }
 }

@@ -164,7 +164,7 @@ impl Follower {
     /// Takes the committed batches of an answer in. Whether there is reason to ask again at once: not if all that came
     /// is not committed yet, which a fetch answers without waiting.
     async fn take(&mut self, answer: &PartitionData) -> Result<bool, Trouble> {
-        let mut rest = answer.records.clone().unwrap_or_default();
+        let mut rest = answer.records.clone().unwrap_or_default().into_bytes();
         let idle = rest.is_empty();
         let mut taken = false;
         while let Some(batch) = Batch::next(&mut rest)? {
@@ -265,6 +265,7 @@ impl Follower {
                     current_leader_epoch: self.epoch,
                     snapshot_id: id.clone(),
                     position,
+                    ..Default::default()
                 }],
             }],
             ..Default::default()

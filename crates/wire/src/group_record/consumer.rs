@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::primitives::Uuid;
+use crate::primitives::{TaggedOption, Uuid};
 
 structure! {
     /// Which group (types 3, 4 and 6).
@@ -55,7 +55,8 @@ structure! {
     }
 }
 structure! {
-    /// A member and what it asked for (type 5).
+    /// A member and what it asked for (type 5). Of a member of the new protocol the classic metadata is null, and that
+    /// has to be said: where the field is left out Kafka takes it for empty metadata of a classic member.
     ConsumerGroupMemberMetadata {
         instance_id: Option<String> [0];
         rack_id: Option<String> [0];
@@ -65,7 +66,7 @@ structure! {
         subscribed_topic_regex: Option<String> [0];
         rebalance_timeout_ms: i32 [0] = -1;
         server_assignor: Option<String> [0];
-        classic_member_metadata: Option<ClassicMemberMetadata> [0 tag 0];
+        classic_member_metadata: TaggedOption<ClassicMemberMetadata> [0 tag 0] = TaggedOption(Some(ClassicMemberMetadata::default()));
     }
 }
 structure! {
@@ -83,9 +84,10 @@ structure! {
     }
 }
 structure! {
-    /// The epoch of the target assignment (type 6).
+    /// The epoch of the target assignment (type 6), and since 4.3 when it was found (KIP-1263).
     ConsumerGroupTargetAssignmentMetadata {
         assignment_epoch: i32 [0];
+        assignment_timestamp_ms: i64 [0 tag 0];
     }
 }
 structure! {
@@ -101,8 +103,8 @@ structure! {
         member_epoch: i32 [0];
         previous_member_epoch: i32 [0];
         state: i8 [0];
-        assigned_partitions: Vec<TopicPartitions> [0];
-        partitions_pending_revocation: Vec<TopicPartitions> [0];
+        assigned_partitions: Vec<AssignedPartitions> [0];
+        partitions_pending_revocation: Vec<AssignedPartitions> [0];
     }
 }
 structure! {
@@ -110,6 +112,14 @@ structure! {
     TopicPartitions {
         topic_id: Uuid [0];
         partitions: Vec<i32> [0];
+    }
+}
+structure! {
+    /// Partitions of a topic that a member has, and since 4.3 in which epoch each was assigned to it (KIP-1251).
+    AssignedPartitions {
+        topic_id: Uuid [0];
+        partitions: Vec<i32> [0];
+        assignment_epochs: Option<Vec<i32>> [0 tag 0];
     }
 }
 structure! {

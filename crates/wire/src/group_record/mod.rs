@@ -1,4 +1,5 @@
-//! The records of `__consumer_offsets`, as Kafka 4.1's group coordinator declares them. A key is a type (Kafka calls it
+//! The records of `__consumer_offsets`, as Kafka's group coordinator declares them in 4.1, with what 4.3 adds as tagged
+//! fields: left at their defaults, they are what 4.1 writes. A key is a type (Kafka calls it
 //! the key's version) and fields that are never flexible; a value is a version and fields that are flexible from a version
 //! of that type on. Share and streams groups, whose types are others, are not read here.
 
@@ -9,8 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use self::classic::{GroupMetadata, MemberMetadata, OffsetCommit, OffsetCommitKey};
 pub use self::consumer::{
-    ClassicMemberMetadata, ClassicProtocol, ConsumerGroupCurrentMemberAssignment, ConsumerGroupMemberMetadata,
-    ConsumerGroupMetadata, ConsumerGroupPartitionMetadata, ConsumerGroupRegularExpression,
+    AssignedPartitions, ClassicMemberMetadata, ClassicProtocol, ConsumerGroupCurrentMemberAssignment,
+    ConsumerGroupMemberMetadata, ConsumerGroupMetadata, ConsumerGroupPartitionMetadata, ConsumerGroupRegularExpression,
     ConsumerGroupTargetAssignmentMember, ConsumerGroupTargetAssignmentMetadata, GroupKey, MemberKey,
     RegularExpressionKey, SubscribedPartition, SubscribedTopic, TopicPartitions,
 };
@@ -48,6 +49,18 @@ macro_rules! group_records {
                         value.map(|value| get(value, $high, $flexible, stringify!($value))).transpose()?,
                     )),)*
                     other => Ok(Self::Other(other)),
+                }
+            }
+
+            #[cfg(feature = "sample")]
+            fn sample(kind: i16, random: &mut crate::sample::Random, version: i16) -> Self {
+                use crate::sample::Sample;
+                match kind {
+                    $($kind => {
+                        let context = Context { version, flexible: version >= $flexible };
+                        Self::$name(Sample::sample(random, PLAIN), Some(Sample::sample(random, context)))
+                    })*
+                    other => Self::Other(other),
                 }
             }
 
@@ -117,6 +130,15 @@ fn get<T: Wire>(value: Bytes, highest: i16, flexible_from: i16, what: &'static s
         return Err(WireError::Range { what: "version of a group record's value", value: i64::from(version) });
     }
     T::decode(&mut from, Context { version, flexible: version >= flexible_from }, what)
+}
+
+/// A random record of a random type and version.
+#[cfg(feature = "sample")]
+pub(crate) fn any(random: &mut crate::sample::Random) -> (Bytes, Bytes) {
+    let (kind, highest) = GroupRecord::TYPES[random.below(GroupRecord::TYPES.len())];
+    let version = random.below(highest as usize + 1) as i16;
+    let (key, value) = GroupRecord::sample(kind, random, version).encode_version(version);
+    (key, value.unwrap_or_default())
 }
 
 #[cfg(test)]

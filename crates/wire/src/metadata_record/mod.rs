@@ -53,6 +53,14 @@ macro_rules! record_types {
                 }
             }
 
+            #[cfg(feature = "sample")]
+            fn sample(kind: u32, random: &mut crate::sample::Random, context: Context) -> Self {
+                match kind {
+                    $($kind => Self::$name(crate::sample::Sample::sample(random, context)),)*
+                    other => Self::Other(other),
+                }
+            }
+
             fn encode_fields(&self, out: &mut BytesMut, context: Context) {
                 match self {
                     $(Self::$name(record) => record.encode(out, context),)*
@@ -127,6 +135,14 @@ impl MetadataRecord {
         self.encode_fields(&mut out, Context { version, flexible: true });
         out.freeze()
     }
+}
+
+/// A random record of a random type and version, encoded.
+#[cfg(feature = "sample")]
+pub(crate) fn any(random: &mut crate::sample::Random) -> Bytes {
+    let (kind, highest) = MetadataRecord::TYPES[random.below(MetadataRecord::TYPES.len())];
+    let version = random.below(highest as usize + 1) as i16;
+    MetadataRecord::sample(kind, random, Context { version, flexible: true }).encode_version(version)
 }
 
 #[cfg(test)]
