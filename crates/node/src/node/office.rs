@@ -17,7 +17,7 @@ use crate::time::Now;
 const PENDING_MAX: usize = 10_000;
 
 /// What an answer does when its time has come: with nothing lost, or with the error that says what was.
-type Answer = Box<dyn FnOnce(&mut Node, Now, Result<(), ErrorCode>)>;
+type Answer = Box<dyn FnOnce(&mut Node, Now, Result<(), ErrorCode>) + Send>;
 
 /// The office.
 pub(crate) struct Office {
@@ -87,11 +87,11 @@ impl Node {
     }
 
     /// Carries a decision out. `answer` gets its result when it is committed, or the error with which it came to nothing.
-    pub(crate) fn decided<T: 'static>(
+    pub(crate) fn decided<T: Send + 'static>(
         &mut self,
         now: Now,
         decision: Decision<T>,
-        answer: impl FnOnce(&mut Self, Now, Result<T, ErrorCode>) + 'static,
+        answer: impl FnOnce(&mut Self, Now, Result<T, ErrorCode>) + Send + 'static,
     ) {
         let full = self.office.as_ref().is_none_or(|office| office.pending.len() >= PENDING_MAX);
         if full {
