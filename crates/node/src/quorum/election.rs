@@ -154,7 +154,9 @@ impl Quorum {
         };
         election.votes.record(from, answer.granted);
         let granted = election.votes.granted();
-        let lost = election.votes.rejected() > voters - majority;
+        // That a voter cannot be reached counts where a closed connection counts.
+        let gone = if self.clocks.elect_after_disconnect_ms >= 0 { election.votes.unreachable() } else { 0 };
+        let lost = election.votes.rejected() + gone > voters - majority;
         let tries = election.tries;
         match (granted.len() >= majority, pre_vote) {
             (true, true) => self.become_candidate(now, io, tries),

@@ -383,6 +383,9 @@ impl Quorum {
         if lost && !self.is_voter() {
             self.become_unattached(now, io, None, 0);
         }
+        if let Role::Candidate(election) = &mut self.role {
+            election.votes.failed(peer);
+        }
         self.back_off(now, peer);
     }
 

@@ -82,10 +82,13 @@ impl Clocks {
 #[derive(Debug, Default)]
 pub(super) struct Votes {
     answers: BTreeMap<i32, bool>,
+    /// Those whose last request failed.
+    unreachable: BTreeSet<i32>,
 }
 
 impl Votes {
     pub(super) fn record(&mut self, voter: i32, granted: bool) {
+        self.unreachable.remove(&voter);
         self.answers.insert(voter, granted);
     }
 
@@ -95,6 +98,17 @@ impl Votes {
 
     pub(super) fn granted(&self) -> Vec<i32> {
         self.answers.iter().filter(|(_, granted)| **granted).map(|(voter, _)| *voter).collect()
+    }
+
+    /// A request to a voter failed; it is asked again.
+    pub(super) fn failed(&mut self, voter: i32) {
+        if !self.has(voter) {
+            self.unreachable.insert(voter);
+        }
+    }
+
+    pub(super) fn unreachable(&self) -> usize {
+        self.unreachable.len()
     }
 
     pub(super) fn rejected(&self) -> usize {
@@ -199,7 +213,19 @@ impl Quorum {
             let write = self.ballot.set(epoch, None, io);
             self.outbox.wait_for(write);
             if leader.is_none() {
-                let until = self.unattached_until(now);
+                // Whoever waits for an election goes on waiting: a candidate that cannot win and comes back again and
+                // again would else keep those that can from standing.
+                let until = match &self.role {
+                    Role::Unattached { until, .. } | Role::Resigned { until, .. } if *until > now.monotonic_ns => {
+                        *until
+                    }
+                    Role::Prospective { election, .. } | Role::Candidate(election)
+                        if election.until > now.monotonic_ns =>
+                    {
+                        election.until
+                    }
+                    _ => self.unattached_until(now),
+                };
                 self.take_role(io, Role::Unattached { leader: None, until, tries: 0 });
             }
         }

@@ -151,6 +151,7 @@ fn pre_vote_keeps_a_flapping_voter_from_deposing_the_leader_and_without_it_it_do
 #[test]
 fn after_a_leaders_death_another_one_leads_within_tens_of_milliseconds_if_its_connection_breaks() {
     let mut worst = 0;
+    let mut all = vec![];
     for seed in 0..50 {
         let (mut world, leader) = led(seed, 3, 2, &[], Flaws::default());
         world.append(leader, 3);
@@ -158,9 +159,11 @@ fn after_a_leaders_death_another_one_leads_within_tens_of_milliseconds_if_its_co
         world.kill(leader, false);
         let ms = world.run_until(2_000, "another leader", |w| w.active().is_some_and(|l| l != leader));
         worst = worst.max(ms);
+        all.push(ms);
         world.run_until(200, "brokers follow it", everybody_knows_all);
     }
-    assert!(worst <= 100, "{worst} ms");
+    eprintln!("{worst}");
+    assert!(worst <= 100, "{worst} ms {all:?}");
 }
 
 #[test]
