@@ -223,6 +223,10 @@ settings! {
         log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", 86_400_000;
         /// CreateTime or LogAppendTime.
         log_message_timestamp_type: String = "log.message.timestamp.type", "CreateTime".to_owned();
+        /// How far before the broker's clock a record's timestamp may lie.
+        log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", i64::MAX;
+        /// How far after it (one hour since KIP-1030).
+        log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", 3_600_000;
         /// producer, or a codec that the broker would have to compress with.
         compression_type: String = "compression.type", "producer".to_owned();
         /// Idempotent producers are forgotten after so long.

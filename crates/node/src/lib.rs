@@ -8,5 +8,8 @@
 pub mod config;
 pub mod flaws;
 pub mod io;
+pub mod log;
 pub mod quorum;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;

@@ -15,6 +15,8 @@ pub mod parts;
 pub mod primitives;
 pub mod record_batch;
 pub mod records;
+#[cfg(feature = "sample")]
+pub mod sample;
 
 pub use error_code::ErrorCode;
 pub use primitives::{Context, Reader, Uuid, Wire, WireError};

@@ -74,6 +74,10 @@ impl From<Bytes> for Records {
 }
 
 impl Wire for Records {
+    fn least_bytes(context: Context) -> usize {
+        Bytes::least_bytes(context)
+    }
+
     fn encode(&self, out: &mut impl Sink, context: Context) {
         put_length(out.buffer(), Some(self.len()), context.flexible, true);
         self.put(out);
@@ -85,6 +89,10 @@ impl Wire for Records {
 }
 
 impl Wire for Option<Records> {
+    fn least_bytes(context: Context) -> usize {
+        Bytes::least_bytes(context)
+    }
+
     fn encode(&self, out: &mut impl Sink, context: Context) {
         match self {
             Some(records) => records.encode(out, context),

@@ -134,6 +134,7 @@ fn logs_match(world: &World) {
 fn many(seeds: std::ops::Range<u64>, voters: i32, observers: i32) {
     let (mut elections, mut committed, mut installed) = (0, 0, 0);
     for seed in seeds.clone() {
+        println!("seed {seed}");
         let world = schedule(seed, voters, observers, Default::default(), false);
         elections += world.watch.elections();
         committed += world.watch.committed_end();

@@ -187,6 +187,7 @@ impl World {
     // --- faults ---
 
     pub(super) fn start(&mut self, id: i32) {
+        println!("{} START {id}", self.now.monotonic_ns);
         let seed = self.rng.next_u64();
         let now = self.now;
         self.watch.restarted(id);
@@ -202,6 +203,7 @@ impl World {
 
     /// The process dies; with `power`, the machine does.
     pub(super) fn kill(&mut self, id: i32, power: bool) {
+        println!("{} KILL {id} {power}", self.now.monotonic_ns);
         let taken = self.nodes[&id].store.taken();
         let left = power.then(|| usize::try_from(self.below(taken as u64 + 1)).unwrap());
         let node = self.nodes.get_mut(&id).unwrap();
@@ -263,7 +265,7 @@ impl World {
         let node = self.nodes.get_mut(&id).unwrap();
         records.push(Bytes::from(vec![7; node.snapshot_bytes]));
         let Some(quorum) = node.quorum.as_mut() else { return false };
-        let taken = quorum.take_snapshot(now, &mut node.io, at, now.wall_ms, &records);
+        let taken = quorum.take_snapshot(&mut node.io, at, now.wall_ms, &records);
         self.after_input(id);
         taken
     }
@@ -319,6 +321,9 @@ impl World {
         }
         let event = self.events.remove(&(at, sequence)).unwrap();
         self.advance_to(at);
+        if std::env::var("QT").is_ok() {
+            println!("{at} {event:?}");
+        }
         if let Some(digest) = &mut self.digest {
             *digest = hash(*digest, format!("{at} {event:?}").as_bytes());
         }
@@ -390,6 +395,9 @@ impl World {
         let due = quorum.next_timer();
         self.storage(id, life);
         for output in outputs {
+            if std::env::var("QT").is_ok() {
+                println!("   OUT {id}.{life} {output:?}");
+            }
             self.watch.watch(id, life, &output);
             self.output(id, life, output);
         }
@@ -408,6 +416,9 @@ impl World {
         for output in self.nodes.get_mut(&id).unwrap().io.take() {
             match output {
                 Output::Storage(op) => {
+                    if std::env::var("QT").is_ok() {
+                        println!("   DISK {id}.{life} {op:?}");
+                    }
                     let node = self.nodes.get_mut(&id).unwrap();
                     let stored = node.store.take(&op);
                     node.ops += 1;
