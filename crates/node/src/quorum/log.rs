@@ -130,8 +130,9 @@ impl MetadataLog {
         let Some(done) = self.syncing.iter_mut().find(|s| s.op == op) else { return false };
         done.done = true;
         let before = self.synced;
-        while let Some(first) = self.syncing.pop_front_if(|s| s.done) {
-            self.synced = self.synced.max(first.end);
+        let first = self.syncing.iter().position(|s| !s.done).unwrap_or(self.syncing.len());
+        for done in self.syncing.drain(..first) {
+            self.synced = self.synced.max(done.end);
         }
         self.synced > before
     }
@@ -288,11 +289,8 @@ impl MetadataLog {
 
     /// What is committed below `high_watermark` and was not told yet.
     pub(super) fn take_committed(&mut self, high_watermark: i64) -> Result<Vec<RecordBatch>, WireError> {
-        let mut told = Vec::new();
-        while let Some(batch) = self.untold.pop_front_if(|b| b.next_offset() <= high_watermark) {
-            told.push(read_batch(&batch)?);
-        }
-        Ok(told)
+        let count = self.untold.partition_point(|b| b.next_offset() <= high_watermark);
+        self.untold.drain(..count).map(|batch| read_batch(&batch)).collect()
     }
 }
 

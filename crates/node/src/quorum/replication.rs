@@ -204,7 +204,7 @@ impl Quorum {
         self.parked.push(Parked { token, until, fetch });
     }
 
-    fn fetch_answer(&mut self, fetch: &Fetch) -> FetchAnswer {
+    fn fetch_answer(&self, fetch: &Fetch) -> FetchAnswer {
         let position = self.check_fetch(fetch);
         let mut answer = FetchAnswer {
             error: ErrorCode::NONE,
@@ -379,12 +379,10 @@ impl Quorum {
     pub(super) fn request_failed(&mut self, now: Now, io: &mut Outputs, peer: i32) {
         let lost = matches!(&self.role, Role::Follower(following) if following.leader == peer);
         if lost && !self.is_voter() {
-            self.become_unattached(now, io, None, 0);
-        }
-        if let Role::Candidate(election) = &mut self.role {
-            election.votes.failed(peer);
+            self.become_unattached(now, io, Some(peer), 0);
         }
         self.back_off(now, peer);
+        self.voter_unreachable(now, io, peer);
     }
 
     /// Asks one voter after another for the log: whoever answers names the leader.

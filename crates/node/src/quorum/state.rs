@@ -107,12 +107,9 @@ impl Votes {
         }
     }
 
-    pub(super) fn unreachable(&self) -> usize {
-        self.unreachable.len()
-    }
-
-    pub(super) fn rejected(&self) -> usize {
-        self.answers.values().filter(|granted| !**granted).count()
+    /// Votes that are refused, or cannot be had now.
+    pub(super) fn lost(&self) -> usize {
+        self.answers.values().filter(|granted| !**granted).count() + self.unreachable.len()
     }
 }
 
@@ -318,7 +315,7 @@ impl Quorum {
                 if self.is_voter() {
                     self.stand(now, io, leader, 0);
                 } else {
-                    self.become_unattached(now, io, None, 0);
+                    self.become_unattached(now, io, leader, 0);
                 }
             }
             Role::Leader(leader) if now.reached(leader.check_at) => self.check_quorum(now, io),

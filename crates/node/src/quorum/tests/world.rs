@@ -187,7 +187,6 @@ impl World {
     // --- faults ---
 
     pub(super) fn start(&mut self, id: i32) {
-        println!("{} START {id}", self.now.monotonic_ns);
         let seed = self.rng.next_u64();
         let now = self.now;
         self.watch.restarted(id);
@@ -203,7 +202,6 @@ impl World {
 
     /// The process dies; with `power`, the machine does.
     pub(super) fn kill(&mut self, id: i32, power: bool) {
-        println!("{} KILL {id} {power}", self.now.monotonic_ns);
         let taken = self.nodes[&id].store.taken();
         let left = power.then(|| usize::try_from(self.below(taken as u64 + 1)).unwrap());
         let node = self.nodes.get_mut(&id).unwrap();
@@ -321,9 +319,6 @@ impl World {
         }
         let event = self.events.remove(&(at, sequence)).unwrap();
         self.advance_to(at);
-        if std::env::var("QT").is_ok() {
-            println!("{at} {event:?}");
-        }
         if let Some(digest) = &mut self.digest {
             *digest = hash(*digest, format!("{at} {event:?}").as_bytes());
         }
@@ -395,18 +390,14 @@ impl World {
         let due = quorum.next_timer();
         self.storage(id, life);
         for output in outputs {
-            if std::env::var("QT").is_ok() {
-                println!("   OUT {id}.{life} {output:?}");
-            }
             self.watch.watch(id, life, &output);
             self.output(id, life, output);
         }
         let node = self.nodes.get_mut(&id).unwrap();
         if node.timer != due && due != Ns::MAX {
             node.timer = due;
-            // A timer that was due before is called again a little later, or time would stand still.
-            let at = due.max(self.now.monotonic_ns + 1_000);
-            self.schedule(at, Event::Timer { node: (id, life), due });
+            assert!(due > self.now.monotonic_ns, "what is due is done, or time would stand still");
+            self.schedule(due, Event::Timer { node: (id, life), due });
         } else {
             node.timer = due;
         }
@@ -416,9 +407,6 @@ impl World {
         for output in self.nodes.get_mut(&id).unwrap().io.take() {
             match output {
                 Output::Storage(op) => {
-                    if std::env::var("QT").is_ok() {
-                        println!("   DISK {id}.{life} {op:?}");
-                    }
                     let node = self.nodes.get_mut(&id).unwrap();
                     let stored = node.store.take(&op);
                     node.ops += 1;
