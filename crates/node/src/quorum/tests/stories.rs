@@ -89,6 +89,30 @@ fn what_is_appended_is_committed_by_a_majority_and_told_to_all() {
 }
 
 #[test]
+fn only_what_is_on_the_disk_counts_for_a_majority_the_leaders_own_share_too() {
+    let (mut world, leader) = led(13, 3, 0, &[], Flaws::default());
+    world.run_ms(100);
+    let others: Vec<i32> = world.voters().into_iter().filter(|v| *v != leader).collect();
+    let end = world.watch.committed_end();
+    world.kill(others[0], false);
+    world.slow_disks.insert(leader);
+    let last = world.append(leader, 1).unwrap();
+    world.run_ms(150);
+    let now = world.now;
+    let told = world.quorum(leader).describe(now).unwrap();
+    let follower = told.voters.iter().find(|v| v.replica_id == others[1]).unwrap();
+    assert_eq!(follower.log_end_offset, last + 1, "the follower has it on its disk");
+    assert_eq!((told.high_watermark, world.watch.committed_end()), (end, end), "the leader has not");
+    world.run_until(500, "committed once it has", |w| w.watch.told(leader) == last + 1);
+    // The same the other way round: a follower with a slow disk does not fetch on before it has what it was sent.
+    world.slow_disks = [others[1]].into();
+    let last = world.append(leader, 1).unwrap();
+    world.run_ms(150);
+    assert_eq!(world.watch.committed_end(), last);
+    world.run_until(500, "committed once it has", |w| w.watch.told(leader) == last + 1);
+}
+
+#[test]
 fn a_leader_without_a_majority_commits_nothing_and_resigns_within_the_bound() {
     for (name, changed, bound_ms) in [("fast", &[][..], 450), ("apache", APACHE, 3_000)] {
         let (mut world, leader) = led(4, 3, 1, changed, Flaws::default());

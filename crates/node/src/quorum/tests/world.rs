@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) weather: Weather,
     /// Messages from the first to the second do not arrive.
     pub(super) cut: BTreeSet<(i32, i32)>,
+    /// Nodes whose syncs take 200 ms more: less than the fetch timeout, which a slower disk would not keep.
+    pub(super) slow_disks: BTreeSet<i32>,
     pub(super) rng: ChaCha8Rng,
     events: BTreeMap<(Ns, u64), Event>,
     sequence: u64,
@@ -100,6 +102,7 @@ impl World {
             watch: Invariants::default(),
             weather: Weather::FAIR,
             cut: BTreeSet::new(),
+            slow_disks: BTreeSet::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             events: BTreeMap::new(),
             sequence: 0,
@@ -413,7 +416,9 @@ impl World {
                     let left = usize::try_from(node.ops).unwrap();
                     if let Some(op_id) = op.id {
                         let done = Completion { id: op_id, file: op.file, result: Ok(stored) };
-                        let drawn = self.now.monotonic_ns + 10_000 + self.below(self.weather.sync_max_us * 1_000);
+                        let slow = if self.slow_disks.contains(&id) { 200 * MS } else { 0 };
+                        let drawn = self.below(self.weather.sync_max_us * 1_000);
+                        let drawn = self.now.monotonic_ns + 10_000 + slow + drawn;
                         // In order on one file, in any order between files.
                         let last = self.nodes.get_mut(&id).unwrap().done_at.entry(op.file).or_insert(0);
                         *last = drawn.max(*last);
