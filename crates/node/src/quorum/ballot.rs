@@ -146,7 +146,7 @@ impl Ballot {
     /// The number of the write that is durable now. Replacements of one file take effect in their order.
     pub(super) fn on_stored(&mut self, op: OpId) -> Option<WriteNo> {
         let at = self.under_way.iter().position(|(id, _)| *id == op)?;
-        self.under_way.drain(..=at).last().map(|(_, write)| write)
+        self.under_way.drain(..=at).next_back().map(|(_, write)| write)
     }
 }
 

@@ -146,15 +146,32 @@ impl Quorum {
             }
             return;
         }
-        let (majority, voters) = (self.majority(), self.voters.len());
-        let (election, pre_vote) = match &mut self.role {
+        if let Role::Prospective { election, .. } | Role::Candidate(election) = &mut self.role {
+            election.votes.record(from, answer.granted);
+            self.count_votes(now, io);
+        }
+    }
+
+    /// A voter could not be asked. That counts as its refusal where a closed connection counts as a death; it is asked
+    /// again all the same.
+    pub(super) fn voter_unreachable(&mut self, now: Now, io: &mut Outputs, voter: i32) {
+        if self.clocks.elect_after_disconnect_ms >= 0
+            && let Role::Candidate(election) = &mut self.role
+        {
+            election.votes.failed(voter);
+            self.count_votes(now, io);
+        }
+    }
+
+    fn count_votes(&mut self, now: Now, io: &mut Outputs) {
+        let majority = self.majority();
+        let (election, pre_vote) = match &self.role {
             Role::Prospective { election, .. } => (election, true),
             Role::Candidate(election) => (election, false),
             _ => return,
         };
-        election.votes.record(from, answer.granted);
         let granted = election.votes.granted();
-        let lost = election.votes.rejected() > voters - majority;
+        let lost = election.votes.lost() > self.voters.len() - majority;
         let tries = election.tries;
         match (granted.len() >= majority, pre_vote) {
             (true, true) => self.become_candidate(now, io, tries),

@@ -9,10 +9,16 @@ use metricstream_wire::control_record::{ControlRecord, ControlVoter, LeaderChang
 use metricstream_wire::record_batch::Batch;
 
 use super::message::OffsetAndEpoch;
+use super::replication::BATCH_BYTES_MAX;
 use super::{FOLDER, QuorumError, RecordBatch};
-use crate::config::NodeConfig;
-use crate::io::{Disk, Durability, FileId, OpId, Outputs, Part, StorageAction};
+use crate::config::{NodeConfig, Settings};
+use crate::flaws::Flaws;
+use crate::io::{Disk, Durability, OpId, Outputs, Part};
+use crate::log::{AppendError, Log, LogConfig, Origin, TimestampType};
 use crate::time::Now;
+
+/// `metadata.log.segment.bytes`.
+const SEGMENT_BYTES: u64 = 1 << 30;
 
 /// Where a replica stands against the leader's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,69 +40,77 @@ struct Syncing {
     done: bool,
 }
 
-/// The log, from the last snapshot on.
+/// The log behind the last snapshot.
 #[derive(Debug)]
 pub(super) struct MetadataLog {
-    /// Where the log starts, and the epoch of the batch before.
+    log: Log,
+    flaws: Flaws,
+    /// Where it starts, and the epoch of the batch before: the last snapshot, or nothing.
     start: OffsetAndEpoch,
-    batches: Vec<Batch>,
+    /// Bytes from there on; the segments may hold more.
     bytes: u64,
-    /// The first batch that the owner was not told of.
-    untold: usize,
+    /// What the owner was not told of: all that is not known to be committed, and at the start of a node all there is.
+    untold: VecDeque<Batch>,
     synced: i64,
     syncing: VecDeque<Syncing>,
-    file: FileId,
-}
-
-fn path(base: i64) -> String {
-    format!("{FOLDER}/{base:020}.log")
 }
 
 impl MetadataLog {
     pub(super) fn open(
-        _config: &NodeConfig,
+        config: &NodeConfig,
         disk: &dyn Disk,
         io: &mut Outputs,
         snapshot: Option<OffsetAndEpoch>,
-        _now: Now,
+        now: Now,
     ) -> Result<Self, QuorumError> {
         let start = snapshot.unwrap_or_default();
-        let mut best: Option<(String, Vec<Batch>, u64)> = None;
-        for (name, size) in disk.list()? {
-            if !name.starts_with(FOLDER) || !name.ends_with(".log") {
-                continue;
-            }
-            let mut bytes = disk.read(&name, 0, u32::try_from(size).unwrap_or(u32::MAX))?;
-            let mut batches = Vec::new();
-            while let Ok(Some(batch)) = Batch::next(&mut bytes) {
-                batches.push(batch);
-            }
-            let end = |b: &[Batch]| b.last().map_or(-1, |b| b.next_offset());
-            if best.as_ref().is_none_or(|(_, b, _)| end(&batches) >= end(b)) {
-                best = Some((name, batches, size));
-            }
+        let log = Log::open(FOLDER, log_config(&config.settings), disk, now, io)?;
+        let mut log = Self {
+            flaws: config.flaws,
+            start,
+            bytes: 0,
+            untold: VecDeque::new(),
+            synced: log.end_offset(),
+            syncing: VecDeque::new(),
+            log,
+        };
+        // Emptying a log that a snapshot took the place of may have been cut short with an empty segment left.
+        if log.log.start_offset() > start.offset && (log.log.size_bytes() > 0 || snapshot.is_none()) {
+            let why = format!("the log starts at {}, and no snapshot holds what was before", log.log.start_offset());
+            return Err(QuorumError::corrupt(FOLDER, why));
         }
-        let (name, mut batches, size) = best.unwrap_or_else(|| (path(start.offset), Vec::new(), 0));
-        let whole: u64 = batches.iter().map(|b| b.size_bytes() as u64).sum();
-        let file = io.open(name);
-        if whole < size {
-            io.written(file, StorageAction::Truncate { size_bytes: whole });
+        if log.continues_snapshot() {
+            log.untold = stored_batches(disk, start.offset, log.log.end_offset())?;
+            log.start_at(now, io, start);
+        } else {
+            log.truncate_fully_and_start_at(now, io, start);
         }
-        batches.retain(|b| b.base_offset >= start.offset);
-        let bytes = batches.iter().map(|b| b.size_bytes() as u64).sum();
-        let mut log = Self { start, batches, bytes, untold: 0, synced: 0, syncing: VecDeque::new(), file };
-        log.synced = log.end().offset;
         Ok(log)
     }
 
-    pub(super) fn start(&self) -> i64 {
+    /// Whether the log behind the snapshot is a continuation of it. Not so if the node stopped between having fetched a
+    /// snapshot and emptying the log that it took the place of.
+    fn continues_snapshot(&self) -> bool {
+        let at = self.start.offset;
+        if at == 0 || self.log.end_offset() < at || self.log.start_offset() > at {
+            return at == 0;
+        }
+        match self.log.epochs().epoch_at(at - 1) {
+            Some(epoch) => epoch == self.start.epoch,
+            None => self.log.epochs().epoch_at(at).is_none_or(|epoch| epoch >= self.start.epoch),
+        }
+    }
+
+    pub(super) const fn start(&self) -> i64 {
         self.start.offset
     }
 
     pub(super) fn end(&self) -> OffsetAndEpoch {
-        self.batches
-            .last()
-            .map_or(self.start, |b| OffsetAndEpoch { offset: b.next_offset(), epoch: b.partition_leader_epoch })
+        let offset = self.log.end_offset();
+        if offset == self.start.offset {
+            return self.start;
+        }
+        OffsetAndEpoch { offset, epoch: self.log.last_epoch().expect("a log with batches has an epoch") }
     }
 
     pub(super) const fn synced_end(&self) -> i64 {
@@ -116,18 +130,19 @@ impl MetadataLog {
         let Some(done) = self.syncing.iter_mut().find(|s| s.op == op) else { return false };
         done.done = true;
         let before = self.synced;
-        while let Some(first) = self.syncing.pop_front_if(|s| s.done) {
-            self.synced = self.synced.max(first.end);
+        let first = self.syncing.iter().position(|s| !s.done).unwrap_or(self.syncing.len());
+        for done in self.syncing.drain(..first) {
+            self.synced = self.synced.max(done.end);
         }
         self.synced > before
     }
 
-    fn append(&mut self, io: &mut Outputs, batches: Vec<Batch>) {
-        let bytes: Vec<Bytes> = batches.iter().map(|b| b.bytes().clone()).collect();
-        self.bytes += bytes.iter().map(|b| b.len() as u64).sum::<u64>();
-        self.batches.extend(batches);
-        let op = io.wanted(self.file, StorageAction::Append { bytes }, Durability::Synced);
-        self.syncing.push_back(Syncing { op, end: self.end().offset, done: false });
+    fn appended(&mut self, batches: Vec<Batch>, sync: Option<OpId>) {
+        self.bytes += batches.iter().map(|b| b.size_bytes() as u64).sum::<u64>();
+        self.untold.extend(batches);
+        if let Some(op) = sync {
+            self.syncing.push_back(Syncing { op, end: self.log.end_offset(), done: false });
+        }
     }
 
     pub(super) fn append_as_leader(&mut self, now: Now, io: &mut Outputs, epoch: i32, records: &[Bytes]) {
@@ -135,7 +150,7 @@ impl MetadataLog {
         for value in records {
             builder.push(NewRecord { timestamp_ms: now.wall_ms, value: Some(value), ..Default::default() });
         }
-        self.append_built(io, builder, epoch);
+        self.append_built(now, io, builder, epoch);
     }
 
     /// The first record of a leader's epoch (KIP-595).
@@ -155,63 +170,59 @@ impl MetadataLog {
         let mut builder = BatchBuilder::new().control();
         let (key, value) = (Some(&key[..]), Some(&value[..]));
         builder.push(NewRecord { timestamp_ms: now.wall_ms, key, value, ..Default::default() });
-        self.append_built(io, builder, epoch);
+        self.append_built(now, io, builder, epoch);
     }
 
-    fn append_built(&mut self, io: &mut Outputs, builder: BatchBuilder, epoch: i32) {
-        let bytes = builder.build(self.end().offset, epoch);
-        let batch = Batch::from_patched(BytesMut::from(&bytes[..])).expect("what was just built is whole");
-        self.append(io, vec![batch]);
+    fn append_built(&mut self, now: Now, io: &mut Outputs, builder: BatchBuilder, epoch: i32) {
+        let mut bytes = builder.build(self.log.end_offset(), epoch);
+        let copy = BytesMut::from(&bytes[..]);
+        let appended = self.log.append_as_leader(copy, epoch, Origin::Raft, &self.flaws, now, io);
+        let sync = appended.expect("a batch of ours is sound and fits").sync;
+        let batch = Batch::next_unchecked(&mut bytes).ok().flatten().expect("what was just built is whole");
+        self.appended(vec![batch], sync);
     }
 
     /// Appends the whole batches that a leader sent; a cut one at the end is left.
     pub(super) fn append_as_follower(
         &mut self,
+        now: Now,
         io: &mut Outputs,
-        bytes: &mut Bytes,
+        bytes: &Bytes,
         epoch_max: i32,
-    ) -> Result<(), WireError> {
+    ) -> Result<(), AppendError> {
+        let mut rest = bytes.clone();
         let mut end = self.end();
         let mut batches = Vec::new();
-        while let Some(batch) = Batch::next(bytes)? {
+        while let Some(batch) = Batch::next(&mut rest)? {
             if batch.base_offset != end.offset {
-                return Err(WireError::Range { what: "base offset", value: batch.base_offset });
+                return Err(AppendError::UnexpectedOffset { found: batch.base_offset, end: end.offset });
             }
             let epoch = batch.partition_leader_epoch;
             if epoch < end.epoch || epoch > epoch_max {
-                return Err(WireError::Range { what: "leader epoch", value: i64::from(epoch) });
+                return Err(WireError::Range { what: "leader epoch", value: i64::from(epoch) }.into());
             }
             end = OffsetAndEpoch { offset: batch.next_offset(), epoch };
             batches.push(batch);
         }
-        if !batches.is_empty() {
-            self.append(io, batches);
-        }
+        let appended = self.log.append_as_follower(&bytes.slice(..bytes.len() - rest.len()), now, io)?;
+        self.appended(batches, appended.sync);
         Ok(())
     }
 
-    /// Whole batches from an offset on.
+    /// Whole batches from an offset on; the first one in any case.
     pub(super) fn read(&self, offset: i64, max_bytes: u32) -> Vec<Part> {
-        let from = self.batches.partition_point(|b| b.next_offset() <= offset);
-        let mut size = 0;
-        let mut parts = Vec::new();
-        for batch in &self.batches[from..] {
-            size += batch.size_bytes();
-            if size > max_bytes as usize && !parts.is_empty() {
-                break;
-            }
-            parts.push(Part::Bytes(batch.bytes().clone()));
-        }
-        parts
+        let read = self.log.read(offset, self.log.end_offset(), max_bytes as usize, true);
+        read.map(|read| read.parts).unwrap_or_default()
     }
 
-    /// The end of the largest epoch that is not above the one asked for. A log that starts with a snapshot ends the
-    /// snapshot's epoch at its start.
+    /// The end of the largest epoch that is not above the one asked for. Below all that the log knows lies the snapshot.
     fn end_of_epoch(&self, epoch: i32) -> OffsetAndEpoch {
-        let at = self.batches.partition_point(|b| b.partition_leader_epoch <= epoch);
-        match at.checked_sub(1).map(|n| &self.batches[n]) {
-            Some(b) => OffsetAndEpoch { offset: b.next_offset(), epoch: b.partition_leader_epoch },
-            None => self.start,
+        let entries = self.log.epochs().entries();
+        let above = entries.partition_point(|e| e.epoch <= epoch);
+        let end = entries.get(above).map_or_else(|| self.log.end_offset(), |next| next.start_offset);
+        match above.checked_sub(1) {
+            Some(n) if end > self.start.offset => OffsetAndEpoch { offset: end, epoch: entries[n].epoch },
+            _ => self.start,
         }
     }
 
@@ -235,53 +246,91 @@ impl MetadataLog {
         if ours.epoch == theirs.epoch { ours.offset.min(theirs.offset) } else { ours.offset }
     }
 
-    pub(super) fn truncate_to(&mut self, io: &mut Outputs, offset: i64) {
-        let kept = self.batches.partition_point(|b| b.next_offset() <= offset);
-        assert!(kept >= self.untold, "what was told is committed");
-        let cut: u64 = self.batches.drain(kept..).map(|b| b.size_bytes() as u64).sum();
-        self.bytes -= cut;
-        io.written(self.file, StorageAction::Truncate { size_bytes: self.bytes });
-        let end = self.end().offset;
-        self.synced = self.synced.min(end);
-        self.syncing.iter_mut().for_each(|s| s.end = s.end.min(end));
+    pub(super) fn truncate_to(&mut self, now: Now, io: &mut Outputs, offset: i64) {
+        self.log.truncate_to(offset, now, io);
+        let end = self.log.end_offset();
+        assert!(end >= self.start.offset, "what is in a snapshot is committed");
+        while self.untold.back().is_some_and(|b| b.next_offset() > end) {
+            self.untold.pop_back();
+        }
+        self.shortened(end);
     }
 
     /// Everything is in a snapshot.
-    pub(super) fn truncate_fully_and_start_at(&mut self, io: &mut Outputs, at: OffsetAndEpoch) {
-        self.batches.clear();
-        self.untold = 0;
-        self.start_again(io, at);
-        self.synced = at.offset;
-        self.syncing.iter_mut().for_each(|s| s.end = s.end.min(at.offset));
-    }
-
-    /// What lies before is in a snapshot.
-    pub(super) fn start_at(&mut self, io: &mut Outputs, at: OffsetAndEpoch) {
-        let gone = self.batches.partition_point(|b| b.next_offset() <= at.offset);
-        assert!(gone <= self.untold, "a snapshot holds what is committed");
-        self.batches.drain(..gone);
-        self.untold -= gone;
-        self.start_again(io, at);
-    }
-
-    fn start_again(&mut self, io: &mut Outputs, at: OffsetAndEpoch) {
+    pub(super) fn truncate_fully_and_start_at(&mut self, now: Now, io: &mut Outputs, at: OffsetAndEpoch) {
+        self.log.truncate_fully_and_start_at(at.offset, now, io);
         self.start = at;
-        let mut whole = BytesMut::new();
-        self.batches.iter().for_each(|b| whole.extend_from_slice(b.bytes()));
-        self.bytes = whole.len() as u64;
-        let old = std::mem::replace(&mut self.file, io.open(path(at.offset)));
-        let op = io.wanted(self.file, StorageAction::Replace { bytes: whole.freeze() }, Durability::Synced);
-        io.written(old, StorageAction::Delete);
-        self.syncing.push_back(Syncing { op, end: self.end().offset, done: false });
+        self.untold.clear();
+        self.shortened(at.offset);
+        // A snapshot is on the disk.
+        self.synced = at.offset;
+    }
+
+    /// What lies before is in a snapshot. Whole segments go; one is ended here, so that it goes with the next snapshot.
+    pub(super) fn start_at(&mut self, now: Now, io: &mut Outputs, at: OffsetAndEpoch) {
+        self.log.delete_records_before(at.offset, at.offset, io).expect("a snapshot holds what is committed");
+        if at.offset > 0 {
+            while self.log.drop_oldest_segment(at.offset, now, io) {}
+        }
+        self.start = at;
+        self.count_bytes();
+    }
+
+    fn shortened(&mut self, end: i64) {
+        self.synced = self.synced.min(end);
+        self.syncing.iter_mut().for_each(|s| s.end = s.end.min(end));
+        self.count_bytes();
+    }
+
+    fn count_bytes(&mut self) {
+        let behind = self.log.batches().filter(|b| b.header.base_offset >= self.start.offset);
+        self.bytes = behind.map(|b| b.header.size_bytes() as u64).sum();
     }
 
     /// What is committed below `high_watermark` and was not told yet.
     pub(super) fn take_committed(&mut self, high_watermark: i64) -> Result<Vec<RecordBatch>, WireError> {
-        let to = self.batches.partition_point(|b| b.next_offset() <= high_watermark);
-        let told = self.batches[self.untold..to].iter().map(read_batch).collect::<Result<_, _>>()?;
-        self.untold = to;
-        Ok(told)
+        let count = self.untold.partition_point(|b| b.next_offset() <= high_watermark);
+        self.untold.drain(..count).map(|batch| read_batch(&batch)).collect()
     }
+}
+
+/// As Kafka configures the metadata log: nothing goes by age or size, and every append is synced.
+fn log_config(settings: &Settings) -> LogConfig {
+    LogConfig {
+        segment_bytes: SEGMENT_BYTES,
+        roll_ms: i64::MAX,
+        retention_ms: -1,
+        retention_bytes: -1,
+        delete: false,
+        compact: false,
+        max_message_bytes: 2 * BATCH_BYTES_MAX,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: i64::MAX,
+        min_cleanable_ratio: settings.log_cleaner_min_cleanable_ratio,
+        delete_retention_ms: settings.log_cleaner_delete_retention_ms,
+        producer_id_expiration_ms: settings.producer_id_expiration_ms,
+        cache_bytes: usize::try_from(settings.log_cache_bytes).unwrap_or(0),
+        durability: Durability::Synced,
+    }
+}
+
+/// The batches of the store in a range of offsets that was found sound.
+fn stored_batches(disk: &dyn Disk, from: i64, to: i64) -> Result<VecDeque<Batch>, QuorumError> {
+    let mut batches = VecDeque::new();
+    for (path, size) in disk.list()? {
+        if !path.starts_with(FOLDER) || !path.ends_with(".log") {
+            continue;
+        }
+        let mut bytes = disk.read(&path, 0, u32::try_from(size).unwrap_or(u32::MAX))?;
+        // What is not sound lies at the end and was cut.
+        while let Ok(Some(batch)) = Batch::next_unchecked(&mut bytes) {
+            if batch.base_offset >= from && batch.next_offset() <= to {
+                batches.push_back(batch);
+            }
+        }
+    }
+    Ok(batches)
 }
 
 /// A batch with the values of its records.
@@ -306,6 +355,7 @@ pub(super) fn read_batch(batch: &Batch) -> Result<RecordBatch, WireError> {
 impl MetadataLog {
     /// Offset, epoch and checksum of every batch, for comparing logs.
     pub(super) fn fingerprints(&self) -> Vec<(i64, i32, u64)> {
-        self.batches.iter().map(|b| (b.base_offset, b.partition_leader_epoch, u64::from(b.crc))).collect()
+        let behind = self.log.batches().map(|b| b.header).filter(|h| h.base_offset >= self.start.offset);
+        behind.map(|h| (h.base_offset, h.partition_leader_epoch, u64::from(h.crc))).collect()
     }
 }

@@ -116,7 +116,7 @@ pub struct EpochAnswer {
 }
 
 /// Reads the log on. It tells the leader what the replica has: all below `fetch_offset`, synced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fetch {
     /// Who fetches; −1 for one that is no node of the cluster and leaves no trace.
     pub replica_id: i32,

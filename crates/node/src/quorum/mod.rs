@@ -159,6 +159,9 @@ pub enum QuorumError {
         /// What is wrong with it.
         why: String,
     },
+    /// The metadata log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] crate::log::LogError),
     /// The voters are not 1, 3 or 5, or named twice.
     #[error("controller.quorum.voters: {0}")]
     Voters(String),
@@ -343,7 +346,7 @@ impl Quorum {
             self.outbox.durable(written);
         }
         if self.log.on_stored(done.id) {
-            self.advance_high_watermark(now, io);
+            self.advance_high_watermark(io);
         }
         self.on_snapshot_stored(now, io, done.id);
         self.poll(now, io);
@@ -375,13 +378,12 @@ impl Quorum {
     /// holds nothing new, or another one is being written.
     pub fn take_snapshot(
         &mut self,
-        now: Now,
         io: &mut Outputs,
         id: OffsetAndEpoch,
         last_timestamp_ms: i64,
         records: &[Bytes],
     ) -> bool {
-        !self.halted && self.write_snapshot(now, io, id, last_timestamp_ms, records)
+        !self.halted && self.write_snapshot(io, id, last_timestamp_ms, records)
     }
 
     /// Leaves in order: a leader tells the voters that it resigns. The node does not stand for election again.

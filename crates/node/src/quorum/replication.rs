@@ -193,7 +193,7 @@ impl Quorum {
                 leader.note(now, fetch.replica_id, fetch.fetch_offset, end);
                 leader.heard_of(now, fetch.replica_id, wait_ms);
             }
-            self.advance_high_watermark(now, io);
+            self.advance_high_watermark(io);
         }
         let answer = self.fetch_answer(&fetch);
         if worth_telling(&answer, &fetch) || fetch.max_wait_ms <= 0 || self.parked.len() >= PARKED_MAX {
@@ -204,7 +204,7 @@ impl Quorum {
         self.parked.push(Parked { token, until, fetch });
     }
 
-    fn fetch_answer(&mut self, fetch: &Fetch) -> FetchAnswer {
+    fn fetch_answer(&self, fetch: &Fetch) -> FetchAnswer {
         let position = self.check_fetch(fetch);
         let mut answer = FetchAnswer {
             error: ErrorCode::NONE,
@@ -259,7 +259,7 @@ impl Quorum {
 
     /// The leader's high watermark: what a majority of voters has on the disk, once that holds a record of the leader's
     /// own epoch. Only then is it sure that what earlier leaders left is committed too.
-    pub(super) fn advance_high_watermark(&mut self, now: Now, io: &mut Outputs) {
+    pub(super) fn advance_high_watermark(&mut self, io: &mut Outputs) {
         let synced = self.log.synced_end();
         let Role::Leader(leader) = &mut self.role else { return };
         let end = leader.majority_end(synced);
@@ -274,7 +274,6 @@ impl Quorum {
             io.push(crate::io::Output::Event(Event::ControllerActive { epoch }));
             self.outbox.push(QuorumOutput::Active { epoch });
         }
-        let _ = now;
         self.answer_parked(|_| true);
     }
 
@@ -352,7 +351,7 @@ impl Quorum {
     // --- asking others ---
 
     /// Sends what this role has to send, to whom is free.
-    pub(super) fn ask(&mut self, now: Now, io: &mut Outputs) {
+    pub(super) fn ask(&mut self, now: Now) {
         match &self.role {
             Role::Unattached { leader, .. } => {
                 let hint = *leader;
@@ -363,7 +362,6 @@ impl Quorum {
             Role::Resigned { .. } => self.ask_to_end(now),
             Role::Follower(_) => self.ask_for_log(now),
         }
-        let _ = io;
     }
 
     pub(super) fn send(&mut self, now: Now, to: i32, request: Request) {
@@ -381,9 +379,10 @@ impl Quorum {
     pub(super) fn request_failed(&mut self, now: Now, io: &mut Outputs, peer: i32) {
         let lost = matches!(&self.role, Role::Follower(following) if following.leader == peer);
         if lost && !self.is_voter() {
-            self.become_unattached(now, io, None, 0);
+            self.become_unattached(now, io, Some(peer), 0);
         }
         self.back_off(now, peer);
+        self.voter_unreachable(now, io, peer);
     }
 
     /// Asks one voter after another for the log: whoever answers names the leader.
@@ -473,7 +472,7 @@ impl Quorum {
         if let Some(end) = answer.diverging {
             self.cut(now, io, from, end);
         } else if let Some(id) = answer.snapshot {
-            self.download(id);
+            self.download(now, from, id);
         } else {
             self.take_records(now, io, from, &answer.records);
         }
@@ -494,9 +493,9 @@ impl Quorum {
         true
     }
 
-    fn download(&mut self, id: OffsetAndEpoch) {
+    fn download(&mut self, now: Now, from: i32, id: OffsetAndEpoch) {
         if id.offset <= self.committed {
-            return;
+            return self.back_off(now, from);
         }
         if let Role::Follower(following) = &mut self.role {
             following.download = Some(Download::of(id));
@@ -516,14 +515,13 @@ impl Quorum {
             return;
         }
         self.say(io, Level::Info, format!("cuts its log at {offset}"));
-        self.log.truncate_to(io, offset);
+        self.log.truncate_to(now, io, offset);
         let (topic, partition) = ("__cluster_metadata".to_owned(), 0);
         io.push(crate::io::Output::Event(Event::Truncated { topic, partition, offset }));
     }
 
     fn take_records(&mut self, now: Now, io: &mut Outputs, from: i32, parts: &[Part]) {
-        let mut bytes = joined(parts);
-        if let Err(why) = self.log.append_as_follower(io, &mut bytes, self.ballot.epoch()) {
+        if let Err(why) = self.log.append_as_follower(now, io, &joined(parts), self.ballot.epoch()) {
             self.say(io, Level::Error, format!("leader {from} sent what is no continuation of the log: {why}"));
             self.back_off(now, from);
         }

@@ -203,7 +203,6 @@ fn decode(id: OffsetAndEpoch, mut bytes: Bytes) -> Result<LoadedSnapshot, WireEr
 impl Quorum {
     pub(super) fn write_snapshot(
         &mut self,
-        _now: Now,
         io: &mut Outputs,
         id: OffsetAndEpoch,
         last_timestamp_ms: i64,
@@ -218,13 +217,13 @@ impl Quorum {
         true
     }
 
-    pub(super) fn on_snapshot_stored(&mut self, _now: Now, io: &mut Outputs, op: OpId) {
+    pub(super) fn on_snapshot_stored(&mut self, now: Now, io: &mut Outputs, op: OpId) {
         let Some(at) = self.snapshots.writing.iter().position(|w| w.op == op) else { return };
         let Writing { held, fetched, .. } = self.snapshots.writing.remove(at);
         let id = held.id;
         match fetched {
             Some(loaded) if id.offset > self.committed => {
-                self.log.truncate_fully_and_start_at(io, id);
+                self.log.truncate_fully_and_start_at(now, io, id);
                 self.committed = id.offset;
                 self.snapshots.hold(io, held);
                 self.outbox.push(QuorumOutput::LoadSnapshot(loaded));
@@ -234,7 +233,7 @@ impl Quorum {
                 io.written(held.file, StorageAction::Delete);
             }
             _ => {
-                self.log.start_at(io, id);
+                self.log.start_at(now, io, id);
                 self.snapshots.hold(io, held);
                 self.outbox.push(QuorumOutput::SnapshotTaken { id });
             }

@@ -82,10 +82,13 @@ impl Clocks {
 #[derive(Debug, Default)]
 pub(super) struct Votes {
     answers: BTreeMap<i32, bool>,
+    /// Those whose last request failed.
+    unreachable: BTreeSet<i32>,
 }
 
 impl Votes {
     pub(super) fn record(&mut self, voter: i32, granted: bool) {
+        self.unreachable.remove(&voter);
         self.answers.insert(voter, granted);
     }
 
@@ -97,8 +100,16 @@ impl Votes {
         self.answers.iter().filter(|(_, granted)| **granted).map(|(voter, _)| *voter).collect()
     }
 
-    pub(super) fn rejected(&self) -> usize {
-        self.answers.values().filter(|granted| !**granted).count()
+    /// A request to a voter failed; it is asked again.
+    pub(super) fn failed(&mut self, voter: i32) {
+        if !self.has(voter) {
+            self.unreachable.insert(voter);
+        }
+    }
+
+    /// Votes that are refused, or cannot be had now.
+    pub(super) fn lost(&self) -> usize {
+        self.answers.values().filter(|granted| !**granted).count() + self.unreachable.len()
     }
 }
 
@@ -192,33 +203,46 @@ impl Quorum {
         }
     }
 
-    /// Another epoch is known: at its leader's side if that is known too.
+    /// Another epoch is known, or the leader of this one.
     pub(super) fn take_epoch(&mut self, now: Now, io: &mut Outputs, epoch: i32, leader: Option<i32>) {
-        let leader = leader.filter(|l| *l != self.me && self.voters.contains(l));
-        if epoch > self.ballot.epoch() {
+        let newer = epoch > self.ballot.epoch();
+        let until = self.still_waiting_until(now);
+        if newer {
             let write = self.ballot.set(epoch, None, io);
             self.outbox.wait_for(write);
-            if leader.is_none() {
-                let until = self.unattached_until(now);
-                self.take_role(io, Role::Unattached { leader: None, until, tries: 0 });
-            }
         }
-        if let Some(leader) = leader {
-            self.follow(now, io, leader);
+        match leader.filter(|l| *l != self.me && self.voters.contains(l)) {
+            Some(leader) if newer || self.may_follow(io, leader) => self.follow(now, io, leader),
+            None if newer => self.take_role(io, Role::Unattached { leader: None, until, tries: 0 }),
+            _ => {}
+        }
+    }
+
+    /// Whoever waits for an election goes on waiting when the epoch rises: a candidate that cannot win and comes back
+    /// again and again would else keep those that can from standing.
+    fn still_waiting_until(&mut self, now: Now) -> Ns {
+        let until = match &self.role {
+            Role::Unattached { until, .. } | Role::Resigned { until, .. } => *until,
+            Role::Prospective { election, .. } | Role::Candidate(election) => election.until,
+            Role::Leader(_) | Role::Follower(_) => 0,
+        };
+        if now.reached(until) { self.unattached_until(now) } else { until }
+    }
+
+    /// Whether this is news in this epoch, which has one leader at most.
+    fn may_follow(&self, io: &mut Outputs, leader: i32) -> bool {
+        match &self.role {
+            Role::Unattached { .. } | Role::Prospective { .. } | Role::Candidate(_) => true,
+            Role::Follower(following) if following.leader == leader => false,
+            Role::Leader(_) | Role::Resigned { .. } | Role::Follower(_) => {
+                let (epoch, known) = (self.ballot.epoch(), self.ballot.leader());
+                self.say(io, Level::Error, format!("{leader} claims to lead epoch {epoch}, which {known:?} does"));
+                false
+            }
         }
     }
 
     fn follow(&mut self, now: Now, io: &mut Outputs, leader: i32) {
-        match &self.role {
-            Role::Follower(following) if following.leader == leader => return,
-            Role::Leader(_) | Role::Resigned { .. } | Role::Follower(_) => {
-                let (epoch, known) = (self.ballot.epoch(), self.ballot.leader());
-                let text = format!("epoch {epoch} is led by {known:?}, and {leader} claims to: passed over");
-                self.say(io, Level::Error, text);
-                return;
-            }
-            _ => {}
-        }
         self.ballot.set_leader(leader, io);
         let fetch_by = now.after_ms(self.clocks.fetch_timeout_ms);
         let following = Following { leader, fetch_by, heard: false, suspected: false, download: None };
@@ -274,7 +298,7 @@ impl Quorum {
             self.drain(now, io);
         }
         self.answer_overdue(now);
-        self.ask(now, io);
+        self.ask(now);
     }
 
     fn role_timer(&mut self, now: Now, io: &mut Outputs) {
@@ -291,7 +315,7 @@ impl Quorum {
                 if self.is_voter() {
                     self.stand(now, io, leader, 0);
                 } else {
-                    self.become_unattached(now, io, None, 0);
+                    self.become_unattached(now, io, leader, 0);
                 }
             }
             Role::Leader(leader) if now.reached(leader.check_at) => self.check_quorum(now, io),

@@ -74,6 +74,10 @@ impl Invariants {
                 let told = self.told(node);
                 assert_eq!(told, self.committed_end(), "the leader of epoch {epoch} has all that was ever committed");
             }
+            QuorumOutput::RoleChanged { role: RoleName::Resigned, epoch, .. } => {
+                let (leader, _) = self.leaders[epoch];
+                assert_eq!(leader, node, "who led epoch {epoch} resigns from it");
+            }
             QuorumOutput::RoleChanged { .. } | QuorumOutput::SnapshotTaken { .. } => {}
         }
     }

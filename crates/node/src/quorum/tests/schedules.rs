@@ -96,7 +96,7 @@ fn heal(world: &mut World) {
 
 /// One schedule, from its seed alone.
 fn schedule(seed: u64, voters: i32, observers: i32, flaws: crate::flaws::Flaws, digest: bool) -> World {
-    let linger = if seed % 3 == 0 { "5" } else { "0" };
+    let linger = if seed.is_multiple_of(3) { "5" } else { "0" };
     let changed = [("controller.quorum.append.linger.ms", linger)];
     let mut world = World::with(seed, voters, observers, &changed, flaws);
     world.digest = digest.then_some(0);
@@ -134,6 +134,8 @@ fn logs_match(world: &World) {
 fn many(seeds: std::ops::Range<u64>, voters: i32, observers: i32) {
     let (mut elections, mut committed, mut installed) = (0, 0, 0);
     for seed in seeds.clone() {
+        // Shown if the test fails.
+        println!("seed {seed}");
         let world = schedule(seed, voters, observers, Default::default(), false);
         elections += world.watch.elections();
         committed += world.watch.committed_end();

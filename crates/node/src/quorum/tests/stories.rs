@@ -89,6 +89,30 @@ fn what_is_appended_is_committed_by_a_majority_and_told_to_all() {
 }
 
 #[test]
+fn only_what_is_on_the_disk_counts_for_a_majority_the_leaders_own_share_too() {
+    let (mut world, leader) = led(13, 3, 0, &[], Flaws::default());
+    world.run_ms(100);
+    let others: Vec<i32> = world.voters().into_iter().filter(|v| *v != leader).collect();
+    let end = world.watch.committed_end();
+    world.kill(others[0], false);
+    world.slow_disks.insert(leader);
+    let last = world.append(leader, 1).unwrap();
+    world.run_ms(150);
+    let now = world.now;
+    let told = world.quorum(leader).describe(now).unwrap();
+    let follower = told.voters.iter().find(|v| v.replica_id == others[1]).unwrap();
+    assert_eq!(follower.log_end_offset, last + 1, "the follower has it on its disk");
+    assert_eq!((told.high_watermark, world.watch.committed_end()), (end, end), "the leader has not");
+    world.run_until(500, "committed once it has", |w| w.watch.told(leader) == last + 1);
+    // The same the other way round: a follower with a slow disk does not fetch on before it has what it was sent.
+    world.slow_disks = [others[1]].into();
+    let last = world.append(leader, 1).unwrap();
+    world.run_ms(150);
+    assert_eq!(world.watch.committed_end(), last);
+    world.run_until(500, "committed once it has", |w| w.watch.told(leader) == last + 1);
+}
+
+#[test]
 fn a_leader_without_a_majority_commits_nothing_and_resigns_within_the_bound() {
     for (name, changed, bound_ms) in [("fast", &[][..], 450), ("apache", APACHE, 3_000)] {
         let (mut world, leader) = led(4, 3, 1, changed, Flaws::default());
@@ -151,7 +175,7 @@ fn pre_vote_keeps_a_flapping_voter_from_deposing_the_leader_and_without_it_it_do
 #[test]
 fn after_a_leaders_death_another_one_leads_within_tens_of_milliseconds_if_its_connection_breaks() {
     let mut worst = 0;
-    for seed in 0..50 {
+    for seed in 0..100 {
         let (mut world, leader) = led(seed, 3, 2, &[], Flaws::default());
         world.append(leader, 3);
         world.run_ms(50 + seed);
@@ -270,20 +294,20 @@ fn an_observer_of_another_process_is_answered_as_apache_kafka_answers_it() {
         max_bytes: 1 << 20,
         max_wait_ms: 500,
     };
-    let stale = ask(&mut world, leader, Fetch { current_leader_epoch: epoch - 1, ..fetch.clone() }).unwrap();
+    let stale = ask(&mut world, leader, Fetch { current_leader_epoch: epoch - 1, ..fetch }).unwrap();
     assert_eq!((stale.error.0, stale.current.leader_id, stale.current.leader_epoch), (74, Some(leader), epoch));
-    let early = ask(&mut world, leader, Fetch { current_leader_epoch: epoch + 1, ..fetch.clone() }).unwrap();
+    let early = ask(&mut world, leader, Fetch { current_leader_epoch: epoch + 1, ..fetch }).unwrap();
     assert_eq!((early.error.0, early.current.leader_id, early.current.leader_epoch), (75, Some(leader), epoch));
-    let elsewhere = ask(&mut world, follower, fetch.clone()).unwrap();
+    let elsewhere = ask(&mut world, follower, fetch).unwrap();
     assert_eq!((elsewhere.error.0, elsewhere.current.leader_id), (6, Some(leader)));
-    let negative = ask(&mut world, leader, Fetch { last_fetched_epoch: -1, ..fetch.clone() }).unwrap();
+    let negative = ask(&mut world, leader, Fetch { last_fetched_epoch: -1, ..fetch }).unwrap();
     assert_eq!(negative.error.0, 42);
-    let all = ask(&mut world, leader, fetch.clone()).unwrap();
+    let all = ask(&mut world, leader, fetch).unwrap();
     assert_eq!((all.error.0, all.high_watermark, all.log_start), (0, world.watch.committed_end(), 0));
     assert!(!all.records.is_empty());
     let end = world.quorum(leader).log_end();
-    let at_end = Fetch { fetch_offset: end.offset, last_fetched_epoch: end.epoch, ..fetch.clone() };
-    assert_eq!(ask(&mut world, leader, at_end.clone()), None, "parked");
+    let at_end = Fetch { fetch_offset: end.offset, last_fetched_epoch: end.epoch, ..fetch };
+    assert_eq!(ask(&mut world, leader, at_end), None, "parked");
     let past = ask(&mut world, leader, Fetch { fetch_offset: end.offset + 5, ..at_end }).unwrap();
     assert_eq!(past.diverging, Some(end), "cut there");
     world.snapshot(leader);
@@ -320,4 +344,23 @@ fn an_idle_quorum_is_quiet() {
     world.run_ms(10_000);
     let a_second = (world.requests - before) / 10;
     assert!((15..=25).contains(&a_second), "two followers, a fetch each 100 ms: {a_second} requests a second");
+}
+
+#[test]
+fn a_quorum_that_is_lost_is_looked_for_without_a_storm_of_requests_and_works_when_it_is_back() {
+    let (mut world, leader) = led(12, 3, 2, &[], Flaws::default());
+    world.run_ms(300);
+    let others: Vec<i32> = world.voters().into_iter().filter(|v| *v != leader).collect();
+    world.kill(others[0], false);
+    world.kill(leader, false);
+    let before = world.requests;
+    world.run_ms(10_000);
+    // One voter and two observers; each asks every voter at most once in a retry backoff of 20 ms.
+    let a_second = (world.requests - before) / 10;
+    assert!((50..=450).contains(&a_second), "{a_second} requests a second");
+    assert_eq!(world.active(), None, "one of three is no majority");
+    world.start(others[0]);
+    let ms = world.run_until(2_000, "a leader", |w| w.active().is_some());
+    assert!(ms <= 800, "{ms} ms");
+    world.run_until(500, "all know all", everybody_knows_all);
 }
