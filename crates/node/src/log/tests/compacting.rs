@@ -240,6 +240,21 @@ fn a_cut_or_a_deletion_while_compaction_reads_gives_it_up_and_nothing_is_lost() 
 }
 
 #[test]
+fn what_is_written_where_the_log_was_cut_is_compacted_like_all_else() {
+    let mut story = Story::new(compacted());
+    for n in 0..8 {
+        story.put(&[&format!("{n}=x")]);
+    }
+    story.compact();
+    story.truncate_to(2);
+    for n in 0..6 {
+        story.put(&[&format!("a={n}")]);
+    }
+    story.compact();
+    assert_eq!(story.table(), [seen(0, "0=x"), seen(1, "1=x"), seen(7, "a=5")]);
+}
+
+#[test]
 fn records_without_a_key_that_were_there_before_go() {
     let mut story = Story::new(LogConfig { compact: false, ..compacted() });
     story.produce(batch(2, 0), 0).expect("not compacted yet");
