@@ -201,9 +201,9 @@ impl Log {
     fn replace_segment(&mut self, number: usize, kept: Vec<(BatchHeader, Bytes)>, out: &mut Outputs) {
         let next = self.segments[number + 1].base_offset;
         self.cache.forget_before(next);
-        if kept.is_empty() {
+        // The first one stays even empty: its name says where the log starts.
+        if kept.is_empty() && number > 0 {
             self.remove_segments(number, number + 1, out);
-            self.save_start(out);
             return;
         }
         let mut content = BytesMut::with_capacity(kept.iter().map(|(_, bytes)| bytes.len()).sum());

@@ -99,6 +99,28 @@ impl LogConfig {
         Ok(config)
     }
 
+    /// That of `__cluster_metadata`: nothing goes by itself (snapshots decide what does), and what is appended is synced.
+    #[must_use]
+    pub fn of_metadata() -> Self {
+        Self {
+            segment_bytes: 1 << 30, // metadata.log.segment.bytes
+            roll_ms: 604_800_000,   // metadata.log.segment.ms
+            retention_ms: -1,
+            retention_bytes: -1,
+            delete: true,
+            compact: false,
+            max_message_bytes: usize::MAX,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: i64::MAX,
+            min_cleanable_ratio: 1.0,
+            delete_retention_ms: i64::MAX,
+            producer_id_expiration_ms: i64::MAX,
+            cache_bytes: 8 << 20,
+            durability: Durability::Synced,
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         match name {
             "cleanup.policy" => (self.delete, self.compact) = cleanup_policy(name, value)?,

@@ -11,7 +11,8 @@ use crate::io::{FileId, FileRange, Part};
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
-    /// Whole batches, one behind the other.
+    /// Whole batches, one behind the other. A part of a file stands for what the file has now: whoever resolves it does so
+    /// before operations that are put out later.
     pub parts: Vec<Part>,
     /// Bytes of all parts.
     pub size_bytes: usize,

@@ -74,7 +74,8 @@ impl Log {
             return true;
         }
         let age_ms = now.wall_ms.saturating_sub(oldest.largest_timestamp_ms());
-        let old = config.retention_ms >= 0 && age_ms > config.retention_ms;
+        // One that compaction left empty has nothing to keep.
+        let old = config.retention_ms >= 0 && (age_ms > config.retention_ms || oldest.batches.is_empty());
         let kept_bytes = u64::try_from(config.retention_bytes).ok();
         let large = kept_bytes.is_some_and(|kept| self.size_bytes() - oldest.size_bytes >= kept);
         config.delete && (old || large)

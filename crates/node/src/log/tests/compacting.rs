@@ -174,17 +174,20 @@ fn the_last_batch_of_a_producer_stays_without_records_so_that_its_sequence_is_kn
 }
 
 #[test]
-fn the_end_of_what_is_compacted_stays_visible_to_followers() {
-    let mut story = Story::new(compacted());
-    story.put(&["a=1", "b=1"]);
-    story.put(&["a=2"]);
-    let now = story.now;
-    // The rest of the log is cut away, so that an empty active segment follows what was compacted.
-    story.put(&["a=3"]);
-    story.put(&["a=4"]);
-    story.clean(4);
-    let closed_end = story.log.batches().filter(|b| b.header.base_offset < 3).last().map(|b| b.header.next_offset());
-    assert_eq!(closed_end, Some(3), "{:?} at {now:?}", story.table());
+fn the_end_of_what_is_compacted_stays_visible_to_followers_even_without_records() {
+    let mut story = Story::new(LogConfig { compact: false, ..compacted() });
+    story.put(&["a=1"]);
+    story.produce(batch(1, 0), 0).expect("no key, but not compacted yet");
+    let filler = "x".repeat(100);
+    story.put(&[&format!("filler={filler}")]);
+    story.truncate_to(2);
+    story.log.configure(compacted());
+    story.clean(2);
+    story.check();
+    assert_eq!((story.log.segment_count(), story.table()), (2, vec![seen(0, "a=1")]));
+    let mut follower = Story::new(compacted());
+    follower.follow(&story.bytes_from(0)).expect("an empty batch is a batch");
+    assert_eq!(follower.log.end_offset(), story.log.end_offset());
 }
 
 #[test]
@@ -234,6 +237,21 @@ fn a_cut_or_a_deletion_while_compaction_reads_gives_it_up_and_nothing_is_lost() 
     story.put(&["a=9"]);
     story.compact();
     assert_eq!(story.table().last(), Some(&seen(3, "a=9")));
+}
+
+#[test]
+fn what_is_written_where_the_log_was_cut_is_compacted_like_all_else() {
+    let mut story = Story::new(compacted());
+    for n in 0..8 {
+        story.put(&[&format!("{n}=x")]);
+    }
+    story.compact();
+    story.truncate_to(2);
+    for n in 0..6 {
+        story.put(&[&format!("a={n}")]);
+    }
+    story.compact();
+    assert_eq!(story.table(), [seen(0, "0=x"), seen(1, "1=x"), seen(7, "a=5")]);
 }
 
 #[test]

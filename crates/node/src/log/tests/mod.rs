@@ -151,6 +151,8 @@ impl Story {
         assert_eq!(segments.clone().count(), log.segment_count());
         let content: Vec<u8> = segments.flat_map(|(_, content)| content.clone()).collect();
         assert_eq!(content.len() as u64, log.size_bytes());
+        let read = self.bytes_from(log.start_offset());
+        assert!(content.ends_with(&read), "what is read from memory is what the files have");
         let found: Vec<_> = batches(content.into()).iter().map(|b| *b.header()).collect();
         assert_eq!(found, log.batches().map(|b| b.header).collect::<Vec<_>>());
     }

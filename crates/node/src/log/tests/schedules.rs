@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 use proptest::prelude::*;
 
 use super::{Story, sequenced, small_segments};
@@ -64,6 +67,52 @@ fn happen(story: &mut Story, step: &Step, epoch: &mut i32) {
     story.settle();
 }
 
+/// What a reader knows who has read the whole log: each key's last value.
+fn table(story: &Story) -> BTreeMap<String, String> {
+    let mut table = BTreeMap::new();
+    for (_, key, value) in story.records_from(story.log.start_offset()) {
+        let key = key.expect("keyed");
+        match value {
+            Some(value) => table.insert(key, value),
+            None => table.remove(&key),
+        };
+    }
+    table
+}
+
+/// One thing that happens to a compacted log: a batch of keys, some of them tombstones; or time passes and it is cleaned
+/// below a high watermark so far behind its end, perhaps with a restart before.
+#[derive(Debug, Clone)]
+enum KeyedStep {
+    Append(Vec<(u8, bool)>),
+    Clean { behind: i64, passed_ms: i64, restart: bool },
+}
+
+fn keyed_steps() -> impl Strategy<Value = Vec<KeyedStep>> {
+    let records = prop::collection::vec((0_u8..6, prop::bool::weighted(0.3)), 1..5);
+    let clean = (0_i64..10, 0_i64..1_500, any::<bool>());
+    let step = prop_oneof![
+        4 => records.prop_map(KeyedStep::Append),
+        1 => clean.prop_map(|(behind, passed_ms, restart)| KeyedStep::Clean { behind, passed_ms, restart }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn append_keyed(story: &mut Story, records: &[(u8, bool)], known: &mut BTreeMap<String, String>) {
+    let mut batch = BatchBuilder::new();
+    for (n, (key, tombstone)) in records.iter().enumerate() {
+        let (key, value) = (format!("key {key}"), format!("value {}", story.log.end_offset() + n as i64));
+        let stored = (!tombstone).then_some(value.as_bytes());
+        let timestamp_ms = story.now.wall_ms;
+        batch.push(NewRecord { timestamp_ms, key: Some(key.as_bytes()), value: stored, ..Default::default() });
+        match tombstone {
+            true => known.remove(&key),
+            false => known.insert(key, value),
+        };
+    }
+    story.produce(batch.build(0, -1), 0).expect("keyed");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -77,7 +126,6 @@ proptest! {
         for step in &steps {
             happen(&mut story, step, &mut epoch);
             story.check();
-            prop_assert!(story.bytes_from(story.log.start_offset()).len() as u64 <= story.log.size_bytes());
         }
         // An epoch in which nothing was written is forgotten at a restart, and so are producers whose records are gone.
         let end = story.log.end_offset();
@@ -120,5 +168,35 @@ proptest! {
         prop_assert_eq!(follower.bytes_from(0), leader.bytes_from(0));
         prop_assert_eq!(follower.epochs(), leader.epochs());
         prop_assert_eq!(follower.log.producers(), leader.log.producers());
+    }
+
+    #[test]
+    fn whoever_reads_a_compacted_log_knows_each_keys_last_value(
+        steps in keyed_steps(),
+        cache_bytes in prop_oneof![Just(0_usize), Just(500), Just(1 << 20)],
+    ) {
+        let config = LogConfig { cache_bytes, compact: true, delete: false, ..small_segments() };
+        let config = LogConfig { delete_retention_ms: 1_000, ..config };
+        let mut story = Story::new(LogConfig { min_cleanable_ratio: 0.0, ..config });
+        let mut known = BTreeMap::new();
+        for step in steps {
+            match step {
+                KeyedStep::Append(records) => append_keyed(&mut story, &records, &mut known),
+                KeyedStep::Clean { behind, passed_ms, restart } => {
+                    story.now.wall_ms += passed_ms;
+                    if restart {
+                        story.reopen().expect("sound");
+                    }
+                    let end = story.log.end_offset();
+                    story.clean((end - behind).max(0));
+                    prop_assert_eq!(story.log.end_offset(), end);
+                }
+            }
+            story.check();
+            prop_assert_eq!(table(&story), known.clone());
+        }
+        let mut follower = Story::new(small_segments());
+        follower.follow(&story.bytes_from(0)).expect("sound");
+        prop_assert_eq!(follower.log.end_offset(), story.log.end_offset());
     }
 }
