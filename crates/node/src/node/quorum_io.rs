@@ -114,6 +114,6 @@ impl Node {
             self.image.to_records().iter().map(metricstream_wire::metadata_record::MetadataRecord::encode).collect();
         let id = crate::quorum::OffsetAndEpoch { epoch: self.image.epoch, offset: self.image.offset + 1 };
         let stamp = self.last_timestamp_ms;
-        self.quorum.take_snapshot(now, &mut self.out, id, stamp, &records);
+        self.quorum.take_snapshot(&mut self.out, id, stamp, &records);
     }
 }
