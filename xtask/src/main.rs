@@ -1,5 +1,46 @@
-//! Developer programs: structure checks and benchmarks against peers.
+//! Developer programs: benchmarks against peers and the independent gap check. Structure checks are tests of this crate.
+//!
+//! What is here measures the product from outside, or times it; nothing of the product depends on it.
+
+mod bench;
+mod gap_check;
+mod plain_producer;
+mod product;
+
+use clap::{Parser, Subcommand};
+
+/// Developer programs of MetricStream
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kill leaders, and compare the write unavailability that `run` reports with what a producer of its own saw
+    #[command(after_help = "Example:\n  cargo xtask gap-check --kills 5")]
+    GapCheck(gap_check::Args),
+    /// Speed and memory, each beside what must hold
+    #[command(subcommand, after_help = "Example:\n  cargo xtask bench produce")]
+    Bench(bench::Bench),
+    /// The producer of the gap check.
+    #[command(name = "__plain-producer", hide = true)]
+    PlainProducer(plain_producer::Args),
+    /// Kills what its parent left behind.
+    #[command(name = "__guardian", hide = true)]
+    Guardian {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
 
 fn main() -> anyhow::Result<()> {
-    anyhow::bail!("no xtask command is built yet")
+    match Cli::parse().command {
+        Command::GapCheck(args) => gap_check::run(&args),
+        Command::Bench(what) => bench::run(&what),
+        Command::PlainProducer(args) => plain_producer::run(&args),
+        Command::Guardian { args } => metricstream_engine::guardian_main(args),
+    }
 }

@@ -1,6 +1,6 @@
 //! The few things that are asked of a cluster from outside: is it ready, who leads, make this topic.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use metricstream_scenario::Topic;
@@ -8,7 +8,9 @@ use metricstream_wire::ErrorCode;
 use metricstream_wire::api::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
-use metricstream_wire::api::describe_quorum::{DescribeQuorumRequest, QuorumPartition, QuorumTopic};
+use metricstream_wire::api::describe_quorum::{
+    DescribeQuorumRequest, DescribeQuorumResponse, QuorumPartition, QuorumTopic,
+};
 use metricstream_wire::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use crate::client::{ClientError, Connection};
@@ -167,21 +169,77 @@ fn creatable(topic: &Topic) -> CreatableTopic {
     }
 }
 
-/// Leader and epoch of the metadata quorum, as one of the brokers or controllers knows it; `None` while there is none.
-///
-/// # Errors
-/// If nobody answers.
-pub async fn active_controller(nodes: &[SocketAddr]) -> Result<Option<(i32, i32)>, AdminError> {
+/// Asks a node for the state of the metadata quorum.
+async fn describe_quorum(node: SocketAddr, version: i16) -> Result<DescribeQuorumResponse, ClientError> {
     let request = DescribeQuorumRequest {
         topics: vec![QuorumTopic {
             topic_name: "__cluster_metadata".to_owned(),
             partitions: vec![QuorumPartition { partition_index: 0 }],
         }],
     };
+    Connection::open(node, CONNECT).await?.call(&request, version, ANSWER).await
+}
+
+/// The voters of a cluster that somebody else runs, as one of its brokers names them (DescribeQuorum v2, KIP-853), if
+/// they can be read from here: each on this machine, so that its clock is ours, and one at least that talks to us.
+///
+/// # Errors
+/// Why not, for people.
+pub async fn controllers_here(brokers: &[SocketAddr]) -> Result<Vec<(i32, SocketAddr)>, String> {
+    let mut last = "no broker to ask".to_owned();
+    for broker in brokers {
+        match describe_quorum(*broker, 2).await {
+            Err(error) => last = error.to_string(),
+            Ok(answer) => return voters_here(&answer).await,
+        }
+    }
+    Err(format!("no broker says where they are ({last})"))
+}
+
+async fn voters_here(answer: &DescribeQuorumResponse) -> Result<Vec<(i32, SocketAddr)>, String> {
+    let state = answer.topics.first().and_then(|t| t.partitions.first());
+    let code = ErrorCode(state.map_or(answer.error_code, |p| p.error_code));
+    let Some(state) = state.filter(|_| code == ErrorCode::NONE) else {
+        return Err(format!("the brokers do not say where they are ({code})"));
+    };
+    let mut voters = Vec::new();
+    for voter in &state.current_voters {
+        let id = voter.replica_id;
+        let node = answer.nodes.iter().find(|node| node.node_id == id);
+        let Some(listener) = node.and_then(|node| node.listeners.first()) else {
+            return Err(format!("no address of controller {id} is known"));
+        };
+        let (host, port) = (listener.host.as_str(), listener.port);
+        let found = tokio::net::lookup_host((host, port)).await.ok().and_then(|mut all| all.next());
+        let address = found.ok_or_else(|| format!("controller {id} at {host}:{port} has no address here"))?;
+        if !is_here(address) {
+            return Err(format!("controller {id} at {host}:{port} is on another machine, with another clock"));
+        }
+        voters.push((id, address));
+    }
+    let mut last = "there are none".to_owned();
+    for (_, address) in &voters {
+        match describe_quorum(*address, 1).await {
+            Ok(_) => return Ok(voters),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(format!("they do not talk to this program ({last})"))
+}
+
+/// Whether an address is one of this machine's own.
+fn is_here(address: SocketAddr) -> bool {
+    address.ip().is_loopback() || TcpListener::bind((address.ip(), 0)).is_ok()
+}
+
+/// Leader and epoch of the metadata quorum, as one of the brokers or controllers knows it; `None` while there is none.
+///
+/// # Errors
+/// If nobody answers.
+pub async fn active_controller(nodes: &[SocketAddr]) -> Result<Option<(i32, i32)>, AdminError> {
     let mut last = AdminError::NoAddress;
     for node in nodes {
-        let answer = async { Connection::open(*node, CONNECT).await?.call(&request, 1, ANSWER).await };
-        match answer.await {
+        match describe_quorum(*node, 1).await {
             Err(e) => last = e.into(),
             Ok(answer) => {
                 let state = answer.topics.first().and_then(|t| t.partitions.first());

@@ -1,7 +1,6 @@
 //! One interface to every engine. What an engine cannot do it says before anybody tries.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,27 +8,26 @@ use std::time::{Duration, Instant};
 use metricstream_scenario::Topic;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin;
+use crate::admin::{self, AdminError};
 use crate::error::EngineError;
 use crate::kafka::{KafkaCluster, Progress, Wanted};
 use crate::observation::{Observation, Observed};
 use crate::observer::{Image, Observer};
-use crate::remote::Remote;
+use crate::remote::{MetadataSource, Remote};
 use crate::spec::{Capabilities, ClusterSpec, FaultKind, Injected, NodeStatus};
 
 /// Observations that are kept until somebody takes them.
 const OBSERVATIONS_MAX: usize = 65_536;
-/// Where the metadata log cannot be read, metadata is asked for this often.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Where the metadata log cannot be read, metadata is asked for this often: the resolution of what is seen then.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const CREATE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A cluster, whoever runs it. Clones are the same cluster; when the last is dropped, what was started is ended.
 #[derive(Debug, Clone)]
 pub struct Engine {
     kind: Kind,
-    /// Brokers that can be asked without credentials.
-    brokers: Vec<SocketAddr>,
-    observer: Option<Arc<Observer>>,
+    observer: Arc<Observer>,
+    exact_metadata: bool,
     observations: Arc<Observations>,
 }
 
@@ -90,20 +88,32 @@ impl Engine {
         // Before the first node: the observer sees the cluster's first word.
         let observer = Observer::follow(cluster.controllers(), seen);
         cluster.launch(deadline).await?;
-        let brokers = cluster.brokers();
-        Ok(Self { kind: Kind::Kafka(cluster), brokers, observer: Some(Arc::new(observer)), observations })
+        Ok(Self { kind: Kind::Kafka(cluster), observer: Arc::new(observer), exact_metadata: true, observations })
     }
 
-    /// Reaches a cluster that somebody else runs; `client_config` is what its clients must set.
-    ///
-    /// # Errors
-    /// If an address is malformed or none answers.
-    pub async fn connect_remote(bootstrap: &str, client_config: BTreeMap<String, String>) -> Result<Self, EngineError> {
-        let remote = Remote::connect(bootstrap, client_config).await?;
+    /// Observes a cluster that somebody else runs. Its metadata log is followed where its controllers are on this machine
+    /// and want no credentials; else `source` is asked every [`POLL_INTERVAL`], and a note says so and why.
+    pub async fn over_remote(remote: Remote, source: Arc<dyn MetadataSource>) -> Self {
         let (seen, observations) = Observations::new();
-        let brokers = if remote.is_plaintext() { remote.reached().to_vec() } else { Vec::new() };
-        let observer = (!brokers.is_empty()).then(|| Arc::new(Observer::poll(brokers.clone(), POLL_INTERVAL, seen)));
-        Ok(Self { kind: Kind::Remote(remote), brokers, observer, observations })
+        let controllers = if remote.is_plaintext() {
+            admin::controllers_here(remote.reached()).await
+        } else {
+            Err("the cluster demands encryption or credentials".to_owned())
+        };
+        let (observer, exact_metadata) = match controllers {
+            Ok(controllers) => (Observer::attach(controllers, seen), true),
+            Err(why) => {
+                let text = format!(
+                    "leaders and ISRs are polled every {} ms, which is how late they may be told: the controllers' \
+                     metadata log cannot be read here: {why}",
+                    POLL_INTERVAL.as_millis()
+                );
+                // The channel is new and empty.
+                let _ = seen.try_send(Observation::now(Observed::Note(text)));
+                (Observer::poll(source, POLL_INTERVAL, seen), false)
+            }
+        };
+        Self { kind: Kind::Remote(remote), observer: Arc::new(observer), exact_metadata, observations }
     }
 
     /// `kafka` or `remote`.
@@ -130,12 +140,8 @@ impl Engine {
     /// What it can do.
     #[must_use]
     pub const fn capabilities(&self) -> Capabilities {
-        match self.kind {
-            Kind::Kafka(_) => Capabilities { faults: true, exact_metadata: true, create_topics: true },
-            Kind::Remote(_) => {
-                Capabilities { faults: false, exact_metadata: false, create_topics: self.observer.is_some() }
-            }
-        }
+        let own = matches!(self.kind, Kind::Kafka(_));
+        Capabilities { faults: own, exact_metadata: self.exact_metadata, own_cluster: own }
     }
 
     /// Bootstrap addresses for clients.
@@ -177,16 +183,16 @@ impl Engine {
         }
     }
 
-    /// What is known of brokers and partitions; `None` where it cannot be observed.
+    /// What is known of brokers and partitions.
     #[must_use]
-    pub fn image(&self) -> Option<Arc<Image>> {
-        self.observer.as_ref().map(|observer| observer.image())
+    pub fn image(&self) -> Arc<Image> {
+        self.observer.image()
     }
 
     /// To be told of every change of [`image`](Self::image).
     #[must_use]
-    pub fn watch_image(&self) -> Option<watch::Receiver<Arc<Image>>> {
-        self.observer.as_ref().map(|observer| observer.watch())
+    pub fn watch_image(&self) -> watch::Receiver<Arc<Image>> {
+        self.observer.watch()
     }
 
     /// What is observed from the start on; it can be taken once.
@@ -207,7 +213,7 @@ impl Engine {
             Kind::Remote(_) => Err(EngineError::Unsupported {
                 engine: "remote",
                 what: format!("have node {node} {}", kind.participle()),
-                remedy: "use --engine kafka, or a scenario without faults",
+                remedy: "use --engine kafka, or leave them out: --without-faults",
             }),
         }
     }
@@ -215,31 +221,53 @@ impl Engine {
     /// Creates topics, all or none known to be there; one that exists is refused.
     ///
     /// # Errors
-    /// If the cluster refuses or does not answer, or clients need credentials, which the engine does not have.
+    /// If the cluster refuses or does not answer, or is not the engine's own: that takes a client with credentials.
     pub async fn create_topics(&self, topics: &[Topic]) -> Result<(), EngineError> {
-        if topics.is_empty() {
-            return Ok(());
+        match &self.kind {
+            _ if topics.is_empty() => Ok(()),
+            Kind::Kafka(cluster) => {
+                let until = Instant::now() + CREATE_DEADLINE;
+                Ok(admin::create_topics(&cluster.running_brokers(), topics, until).await?)
+            }
+            Kind::Remote(_) => Err(EngineError::Unsupported {
+                engine: self.name(),
+                what: "create topics".to_owned(),
+                remedy: "that is for a client that has the credentials",
+            }),
         }
-        self.needs_no_credentials("create topics")?;
-        Ok(admin::create_topics(&self.running_brokers(), topics, Instant::now() + CREATE_DEADLINE).await?)
     }
 
     /// Waits until every running broker knows all of them as unfenced, and a leader and a full ISR of each of `topics`.
+    /// Of a remote cluster a leader of each partition is enough: whether its ISRs are full is its owner's business.
     ///
     /// # Errors
     /// If that does not come true within `deadline`, or a node ends instead.
     pub async fn wait_ready(&self, topics: &[Topic], deadline: Duration) -> Result<(), EngineError> {
-        self.needs_no_credentials("tell whether the cluster is ready")?;
         let wanted: Vec<(String, i32)> = topics.iter().map(|topic| (topic.name.clone(), partitions(topic))).collect();
-        let until = Instant::now() + deadline;
-        let brokers = self.running_brokers();
-        let ready = async { Ok(admin::cluster_ready(&brokers, &wanted, until).await?) };
         match &self.kind {
-            Kind::Kafka(cluster) => tokio::select! {
-                ready = ready => ready,
-                ended = cluster.wait_ended() => Err(ended),
-            },
-            Kind::Remote(_) => ready.await,
+            Kind::Kafka(cluster) => {
+                let (brokers, until) = (cluster.running_brokers(), Instant::now() + deadline);
+                let ready = async { Ok(admin::cluster_ready(&brokers, &wanted, until).await?) };
+                tokio::select! {
+                    ready = ready => ready,
+                    ended = cluster.wait_ended() => Err(ended),
+                }
+            }
+            Kind::Remote(_) => self.wait_led(&wanted, deadline).await,
+        }
+    }
+
+    async fn wait_led(&self, topics: &[(String, i32)], deadline: Duration) -> Result<(), EngineError> {
+        let since = Instant::now();
+        let mut images = self.watch_image();
+        let led = images.wait_for(|image| no_leader(image, topics).is_none());
+        match tokio::time::timeout(deadline, led).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(EngineError::Stopped),
+            Err(_) => {
+                let missing = no_leader(&self.image(), topics).unwrap_or_default();
+                Err(AdminError::NotReady { waited_s: since.elapsed().as_secs_f64(), missing }.into())
+            }
         }
     }
 
@@ -248,11 +276,15 @@ impl Engine {
     /// # Errors
     /// If nobody answers.
     pub async fn active_controller(&self) -> Result<Option<i32>, EngineError> {
-        if let Some((node, _)) = self.image().and_then(|image| image.controller) {
+        if let Some((node, _)) = self.image().controller {
             return Ok(Some(node));
         }
-        self.needs_no_credentials("name the active controller")?;
-        Ok(admin::active_controller(&self.running_brokers()).await?.map(|(node, _)| node))
+        match &self.kind {
+            Kind::Kafka(cluster) => {
+                Ok(admin::active_controller(&cluster.running_brokers()).await?.map(|(node, _)| node))
+            }
+            Kind::Remote(_) => Ok(None),
+        }
     }
 
     /// Ends what was started and waits until it is gone. A remote cluster is left alone.
@@ -261,24 +293,13 @@ impl Engine {
             cluster.stop().await;
         }
     }
+}
 
-    fn running_brokers(&self) -> Vec<SocketAddr> {
-        match &self.kind {
-            Kind::Kafka(cluster) => cluster.running_brokers(),
-            Kind::Remote(_) => self.brokers.clone(),
-        }
-    }
-
-    fn needs_no_credentials(&self, what: &str) -> Result<(), EngineError> {
-        match self.kind {
-            Kind::Remote(_) if self.brokers.is_empty() => Err(EngineError::Unsupported {
-                engine: self.name(),
-                what: format!("{what} of a cluster that demands credentials"),
-                remedy: "that is for a client that has them",
-            }),
-            _ => Ok(()),
-        }
-    }
+/// The first partition that nobody leads.
+fn no_leader(image: &Image, topics: &[(String, i32)]) -> Option<String> {
+    let mut all = topics.iter().flat_map(|(topic, count)| (0..*count).map(move |index| (topic.clone(), index)));
+    let lacking = all.find(|key| image.partitions.get(key).is_none_or(|partition| partition.leader < 0));
+    lacking.map(|(topic, index)| format!("{topic}-{index} has no leader"))
 }
 
 fn partitions(topic: &Topic) -> i32 {
@@ -293,6 +314,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
+    use crate::remote::{ListedPartition, Listing};
 
     fn note(number: usize) -> Observation {
         Observation::now(Observed::Note(number.to_string()))
@@ -323,19 +345,50 @@ mod tests {
         assert_eq!(rest[1..], (gap_ends..=all).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 
+    /// One broker that leads one partition.
+    #[derive(Debug)]
+    struct OneBroker;
+
+    impl MetadataSource for OneBroker {
+        fn listing(&self) -> Result<Listing, String> {
+            let partition = ListedPartition { replicas: vec![7], isr: vec![7], leader: 7 };
+            Ok(Listing { brokers: [7].into(), partitions: [(("metrics".to_owned(), 0), partition)].into() })
+        }
+    }
+
+    fn topic(name: &str) -> Topic {
+        Topic {
+            name: name.to_owned(),
+            partitions: 1,
+            replication_factor: 1,
+            min_insync_replicas: 1,
+            replicas: Vec::new(),
+            config: BTreeMap::new(),
+        }
+    }
+
     #[tokio::test]
-    async fn a_remote_cluster_says_what_it_cannot_do() {
+    async fn a_remote_cluster_is_observed_with_its_credentials_and_says_what_it_cannot_do() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
         let address = listener.local_addr().expect("bound").to_string();
         let secure = BTreeMap::from([("security.protocol".to_owned(), "SASL_SSL".to_owned())]);
-        let engine = Engine::connect_remote(&address, secure.clone()).await.expect("reached");
+        let remote = Remote::connect(&address, secure.clone()).await.expect("reached");
+        let engine = Engine::over_remote(remote, Arc::new(OneBroker)).await;
         assert_eq!((engine.bootstrap(), engine.client_config()), (address.clone(), secure));
-        assert_eq!(engine.capabilities(), Capabilities { faults: false, exact_metadata: false, create_topics: false });
-        assert!(engine.nodes().is_empty() && engine.image().is_none());
+        assert_eq!(engine.capabilities(), Capabilities { faults: false, exact_metadata: false, own_cluster: false });
+        assert!(engine.nodes().is_empty());
         let error = engine.fault(FaultKind::Kill, 2).await.expect_err("not ours").to_string();
         assert!(error.contains("engine remote cannot have node 2 killed"), "{error}");
-        let error = engine.wait_ready(&[], Duration::ZERO).await.expect_err("no credentials").to_string();
+        let error = engine.create_topics(&[topic("metrics")]).await.expect_err("no credentials").to_string();
         assert!(error.contains("credentials"), "{error}");
-        assert!(engine.observations().is_some() && engine.observations().is_none());
+        engine.wait_ready(&[topic("metrics")], Duration::from_secs(10)).await.expect("it has a leader");
+        let error = engine.wait_ready(&[topic("x")], Duration::from_millis(50)).await.expect_err("none").to_string();
+        assert!(error.contains("x-0 has no leader"), "{error}");
+        let mut seen = engine.observations().expect("the first");
+        assert!(engine.observations().is_none());
+        let Observed::Note(text) = seen.recv().await.expect("a note").what else {
+            panic!("the resolution comes first")
+        };
+        assert!(text.contains("polled every 250 ms") && text.contains("credentials"), "{text}");
     }
 }

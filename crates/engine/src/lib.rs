@@ -13,9 +13,9 @@ pub mod observer;
 pub mod remote;
 mod spec;
 
-pub use engine::Engine;
+pub use engine::{Engine, POLL_INTERVAL};
 pub use error::{EngineError, ExitClass};
 pub use guardian::{GuardianCommand, guardian_main};
 pub use kafka::KafkaCluster;
-pub use remote::{Remote, read_client_config};
+pub use remote::{ListedPartition, Listing, MetadataSource, Remote, read_client_config};
 pub use spec::{Capabilities, ClusterSpec, FaultKind, Injected, Jvm, NODES_MAX, NodeState, NodeStatus, Role};

@@ -1,6 +1,7 @@
 //! A cluster that somebody else runs: reached, loaded and audited, never broken. And librdkafka's properties files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +17,35 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_GRACE: Duration = Duration::from_millis(300);
 const ADDRESSES_MAX: usize = 100;
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Who asks a remote cluster for its metadata: a client that can encrypt and has the credentials.
+pub trait MetadataSource: Debug + Send + Sync + 'static {
+    /// What the cluster says of itself now. May block for seconds.
+    ///
+    /// # Errors
+    /// Why it did not say anything, for the log.
+    fn listing(&self) -> Result<Listing, String>;
+}
+
+/// What a metadata answer says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Ids of the brokers that are unfenced.
+    pub brokers: BTreeSet<i32>,
+    /// Partitions by topic and index; internal topics are left out.
+    pub partitions: BTreeMap<(String, i32), ListedPartition>,
+}
+
+/// A partition in a metadata answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedPartition {
+    /// Assigned replicas, preferred leader first.
+    pub replicas: Vec<i32>,
+    /// In-sync replicas.
+    pub isr: Vec<i32>,
+    /// Leader, −1 for none.
+    pub leader: i32,
+}
 
 /// A reached cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]

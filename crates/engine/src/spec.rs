@@ -250,8 +250,9 @@ pub struct Injected {
 pub struct Capabilities {
     /// Every [`FaultKind`]; all or none.
     pub faults: bool,
-    /// Leader, ISR and fencing from the metadata log, exactly.
+    /// Leader, ISR and fencing from the metadata log, exactly; else polled.
     pub exact_metadata: bool,
-    /// Topics can be created through the engine.
-    pub create_topics: bool,
+    /// The cluster is the engine's own: nobody else uses it, topics are created through the engine, and all of it is gone
+    /// in the end.
+    pub own_cluster: bool,
 }

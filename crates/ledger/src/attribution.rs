@@ -172,8 +172,12 @@ impl Story {
         let after =
             fault.map_or_else(|| ", for no fault on the timeline".to_owned(), |f| format!(", after {}", f.text()));
         Cause {
-            text: format!("truncated at epoch {}{change}{after}", election.epoch),
-            epoch: Some(election.epoch),
+            // Where metadata was polled no epoch is known.
+            text: match election.epoch {
+                ..0 => format!("truncated at an election{change}{after}"),
+                epoch => format!("truncated at epoch {epoch}{change}{after}"),
+            },
+            epoch: (election.epoch >= 0).then_some(election.epoch),
             fault: fault.map(|fault| fault.id.clone()),
         }
     }

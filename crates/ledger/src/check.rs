@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use crate::accounting::{Accounting, Inconclusive};
-use crate::header::Header;
+use crate::header::{Expected, Header};
 use crate::history::Record;
 use crate::jsonl::{JsonlError, JsonlReader};
 use crate::ledger::Ledger;
@@ -104,6 +104,15 @@ pub enum CheckError {
         /// Which.
         path: PathBuf,
     },
+    /// Neither the header nor the caller says what was guaranteed.
+    #[error(
+        "{}: its header states no guarantee; add \"guarantee\" to it (docs/history.md), or say --acks all --min-insync-replicas N",
+        path.display()
+    )]
+    NoGuarantee {
+        /// Which.
+        path: PathBuf,
+    },
     /// A line of the timeline is no event.
     #[error("{}: line {line}: {source}", path.display())]
     Timeline {
@@ -128,10 +137,23 @@ impl Checked {
 /// # Errors
 /// [`CheckError`] if nothing can be checked. A history that is cut off or damaged later on is checked up to there.
 pub fn check(path: &Path) -> Result<Checked, CheckError> {
+    check_against(path, None)
+}
+
+/// The same, against a guarantee that is stated here and not in the history's header.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_against(path: &Path, guarantee: Option<Expected>) -> Result<Checked, CheckError> {
     let files = files_of(path)?;
     let timeline = read_timeline(path)?;
     let events = timeline.as_deref().unwrap_or(&[]);
-    let header = open_all(&files)?.header;
+    let mut header = open_all(&files)?.header;
+    header.guarantee = match guarantee {
+        Some(stated) => stated,
+        None if header.guarantee.is_unstated() => return Err(CheckError::NoGuarantee { path: path.to_owned() }),
+        None => header.guarantee,
+    };
     let mut ledger = Ledger::new(header);
     let (records, damage) = pass(&files, &mut ledger)?;
     let header = ledger.header().clone();

@@ -10,6 +10,7 @@ pub(crate) mod load;
 use metricstream_scenario::measures::{Measure, ValueType};
 use metricstream_scenario::model::{Claim, ClaimValue, Scenario};
 
+use crate::exactness;
 use crate::measure::Measured;
 use crate::measure::isr::Committed;
 use crate::measure::steps::StepSeen;
@@ -35,6 +36,10 @@ pub struct Facts<'a> {
     pub losses: &'a [Loss],
     /// The whole timeline.
     pub timeline: &'a [TimelineEvent],
+    /// Steps that were left out, because the user asked for it.
+    pub left_out: &'a [String],
+    /// Why the metadata log was not read, if it was not: then what it alone tells exactly is not known.
+    pub polled: Option<&'a str>,
 }
 
 impl<'a> Facts<'a> {
@@ -118,7 +123,10 @@ fn answer_one(facts: &Facts<'_>, claim: &Claim) -> ClaimRow {
         return row(unit, None, None, not_carried_out(facts, id));
     }
     let step = step.and_then(|(_, step)| step);
-    let found = find(facts, claim, measure, step.as_ref());
+    let found = match facts.polled.filter(|_| exactness::rests_on_the_log(measure)) {
+        Some(why) => Found::NotMeasured(why.to_owned()),
+        None => find(facts, claim, measure, step.as_ref()),
+    };
     if let Found::NotMeasured(why) = &found {
         return row(unit, None, None, why.clone());
     }
@@ -134,6 +142,9 @@ fn answer_one(facts: &Facts<'_>, claim: &Claim) -> ClaimRow {
 }
 
 fn not_carried_out(facts: &Facts<'_>, id: &str) -> String {
+    if facts.left_out.iter().any(|step| step == id) {
+        return format!("step {id} was left out, as was asked");
+    }
     let failed = facts.timeline.iter().find_map(|event| match &event.what {
         What::FaultFailed { id: of, error } if of == id => Some(error),
         _ => None,

@@ -35,7 +35,8 @@ pub struct Header {
     /// Group members by incarnation, for people.
     #[serde(default)]
     pub members: Vec<Named>,
-    /// What the configuration guarantees.
+    /// What the configuration guarantees. Left out: not stated, so that whoever checks has to.
+    #[serde(default, skip_serializing_if = "Expected::is_unstated")]
     pub guarantee: Expected,
     /// RFC 3339, the wall clock when load started; may be empty.
     #[serde(default)]
@@ -96,6 +97,28 @@ pub struct Expected {
     /// Topics or producers for which it is otherwise; the first that fits counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceptions: Vec<Exception>,
+}
+
+impl Expected {
+    /// Whether nothing is stated: neither a guarantee nor why there is none.
+    pub fn is_unstated(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What these settings of producers and topics guarantee, in Kafka's own terms. Whether the faults were too many is
+    /// counted from the timeline, where there is one.
+    pub fn of_settings(acks_all: bool, min_insync_replicas: u32, unclean_election: bool) -> Self {
+        let acks = if acks_all { "acks=all" } else { "acks other than all" };
+        let unclean = if unclean_election { "unclean election allowed" } else { "no unclean election" };
+        Self {
+            durable: acks_all && !unclean_election,
+            committed_durable: Some(!unclean_election),
+            offsets_durable: Some(!unclean_election),
+            max_unclean: Some(min_insync_replicas.saturating_sub(1)),
+            why: format!("{acks}, min.insync.replicas={min_insync_replicas}, {unclean}"),
+            exceptions: Vec::new(),
+        }
+    }
 }
 
 /// A topic or producer whose acknowledged messages have another guarantee.

@@ -7,7 +7,7 @@ use std::io::{BufRead, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::header::{Header, Invalid};
+use crate::header::{HISTORY_SCHEMA, Header, Invalid};
 use crate::history::{Alien, LaneId, Outcome, Record, Tp};
 
 /// Longest line that is read, bytes.
@@ -315,8 +315,16 @@ impl<R: BufRead> JsonlReader<R> {
         if read_line(&mut inner, &mut text, 1)? == 0 {
             return Err(JsonlError::NoHeader);
         }
-        let HeaderLine { header } =
-            serde_json::from_str(&text).map_err(|source| JsonlError::Syntax { line: 1, source })?;
+        let syntax = |source| JsonlError::Syntax { line: 1, source };
+        // The version first: another one may have other fields.
+        let said: serde_json::Value = serde_json::from_str(&text).map_err(syntax)?;
+        match said.pointer("/header/schema").and_then(serde_json::Value::as_u64).map(u32::try_from) {
+            Some(Ok(found)) if found != HISTORY_SCHEMA => {
+                return Err(JsonlError::Invalid { line: 1, source: Invalid::Schema { found } });
+            }
+            _ => {}
+        }
+        let HeaderLine { header } = serde_json::from_str(&text).map_err(syntax)?;
         header.validate().map_err(|source| JsonlError::Invalid { line: 1, source })?;
         let names = Names::of(&header);
         Ok(Self { inner, header, names, text, line: 1, records: 0, done: false })

@@ -12,6 +12,9 @@ pub mod bitmap;
 pub mod check;
 pub mod claims;
 pub mod compare;
+#[cfg(test)]
+mod contract;
+mod exactness;
 mod group;
 pub mod header;
 pub mod history;
@@ -32,7 +35,7 @@ pub mod verdict;
 
 pub use accounting::{Accounting, Anomaly, Counts, Inconclusive, Judgement, Loss};
 pub use anomaly::AnomalyKind;
-pub use check::{CheckError, Checked, check};
+pub use check::{CheckError, Checked, check, check_against};
 pub use header::{Exception, Expected, Header, Named, TopicInfo};
 pub use ledger::Ledger;
 pub use runs::Suspects;

@@ -62,6 +62,9 @@ pub struct RunResult {
     /// Per heal and group: when the backlog was gone.
     #[serde(default)]
     pub catch_up: Vec<CatchUp>,
+    /// Steps of the scenario that were left out, because the user asked for it.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// What could not be measured and why, as `field: reason`.
     pub not_measured: Vec<String>,
 }
@@ -76,6 +79,7 @@ pub struct Phase {
 
 /// Counts of messages; the ledger's terms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "MessagesForm", into = "MessagesForm")]
 #[allow(missing_docs)]
 pub struct Messages {
     pub sent: u64,
@@ -95,6 +99,80 @@ pub struct Messages {
     pub unknown_survived: u64,
     /// acked / sent; `None` if nothing was sent.
     pub success_rate: Option<f64>,
+    /// Whether the whole log was audited. If not, a 0 of what only the audit can find means nothing: the file has `null`.
+    pub audited: bool,
+}
+
+impl Messages {
+    /// A count that only the audit can find; `None` where it found nothing because it did not look.
+    pub fn if_audited(&self, count: u64) -> Option<u64> {
+        (self.audited || count > 0).then_some(count)
+    }
+}
+
+/// [`Messages`] as the file has them.
+#[derive(Serialize, Deserialize)]
+struct MessagesForm {
+    sent: u64,
+    acked: u64,
+    failed: u64,
+    unknown: u64,
+    in_log: Option<u64>,
+    lost: Option<u64>,
+    lost_predicted: Option<u64>,
+    phantom: Option<u64>,
+    alien: Option<u64>,
+    duplicates: Option<u64>,
+    redelivered: u64,
+    reordered: Option<u64>,
+    lost_to_group: Option<u64>,
+    unknown_survived: Option<u64>,
+    success_rate: Option<f64>,
+}
+
+impl From<Messages> for MessagesForm {
+    fn from(m: Messages) -> Self {
+        Self {
+            sent: m.sent,
+            acked: m.acked,
+            failed: m.failed,
+            unknown: m.unknown,
+            in_log: m.if_audited(m.in_log),
+            lost: m.if_audited(m.lost),
+            lost_predicted: m.if_audited(m.lost_predicted),
+            phantom: m.if_audited(m.phantom),
+            alien: m.if_audited(m.alien),
+            duplicates: m.if_audited(m.duplicates),
+            redelivered: m.redelivered,
+            reordered: m.if_audited(m.reordered),
+            lost_to_group: m.if_audited(m.lost_to_group),
+            unknown_survived: m.if_audited(m.unknown_survived),
+            success_rate: m.success_rate,
+        }
+    }
+}
+
+impl From<MessagesForm> for Messages {
+    fn from(m: MessagesForm) -> Self {
+        Self {
+            sent: m.sent,
+            acked: m.acked,
+            failed: m.failed,
+            unknown: m.unknown,
+            in_log: m.in_log.unwrap_or(0),
+            lost: m.lost.unwrap_or(0),
+            lost_predicted: m.lost_predicted.unwrap_or(0),
+            phantom: m.phantom.unwrap_or(0),
+            alien: m.alien.unwrap_or(0),
+            duplicates: m.duplicates.unwrap_or(0),
+            redelivered: m.redelivered,
+            reordered: m.reordered.unwrap_or(0),
+            lost_to_group: m.lost_to_group.unwrap_or(0),
+            unknown_survived: m.unknown_survived.unwrap_or(0),
+            success_rate: m.success_rate,
+            audited: m.lost.is_some() && m.duplicates.is_some(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -198,10 +276,11 @@ pub struct Failover {
     pub partition: i32,
     pub from: i32,
     pub to: i32,
-    pub epoch: i32,
+    pub epoch: Option<i32>,
     pub fault_s: Option<f64>,
     pub fenced_s: Option<f64>,
-    pub elected_s: f64,
+    /// `None` where metadata was polled: when it was committed is not known.
+    pub elected_s: Option<f64>,
     pub learned_s: Option<f64>,
     pub first_ack_s: Option<f64>,
     pub fault: Option<String>,
@@ -219,8 +298,9 @@ pub struct IsrRow {
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
     pub leader: i32,
-    pub leader_epoch: i32,
-    pub partition_epoch: i32,
+    /// `None` where metadata was polled.
+    pub leader_epoch: Option<i32>,
+    pub partition_epoch: Option<i32>,
     /// ± this; 0 error would be a lie.
     pub error_ms: f64,
     pub clock: crate::timeline::Clock,
@@ -277,6 +357,9 @@ pub struct Recovery {
     pub caught_up_s: Option<f64>,
     /// Every ISR of the run's topics full.
     pub isr_full_s: Option<f64>,
+    /// It was resumed before it had left any ISR: then no change says when it had caught up.
+    #[serde(default)]
+    pub never_left: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use metricstream_scenario::timers::effective_broker_config;
 use crate::accounting::{Accounting, Anomaly, Inconclusive, Judgement};
 use crate::anomaly::AnomalyKind;
 use crate::claims::{self, Facts};
+use crate::exactness;
 use crate::header::{Exception, Expected, Named};
 use crate::measure::Measured;
 use crate::result::{AnomalyRow, ClaimRow, GuaranteeRow, Loss, Messages, RunResult, SCHEMA, Verdict};
@@ -35,6 +36,12 @@ pub struct Meta {
     pub strict: bool,
     /// Why the run cannot be judged, beside what the accounting says: what it fell short of.
     pub inconclusive: Vec<String>,
+    /// Steps that were left out, because the user asked for it.
+    pub left_out: Vec<String>,
+    /// Why the metadata log was not read, if it was not: metadata was polled then.
+    pub polled: Option<String>,
+    /// What else is not known, as `field: reason`.
+    pub not_measured: Vec<String>,
 }
 
 /// Puts the result together. Without `accounting` nothing was audited.
@@ -45,6 +52,10 @@ pub fn assemble(
     timeline: &[TimelineEvent],
     meta: Meta,
 ) -> RunResult {
+    let measured = match &meta.polled {
+        Some(why) => exactness::withhold(measured, why),
+        None => measured,
+    };
     let (messages, anomalies, losses) = accounting.map_or_else(Default::default, rows_of);
     let claims = claims::answer(&Facts {
         scenario,
@@ -56,13 +67,18 @@ pub fn assemble(
         anomalies: &anomalies,
         losses: &losses,
         timeline,
+        left_out: &meta.left_out,
+        polled: meta.polled.as_deref(),
     });
     let guarantees = judge(&derive_under(scenario, &observed_failures(&measured)), scenario, accounting);
     let (verdict, reasons) = decide(accounting, &guarantees, &claims, &meta);
     let mut not_measured = measured.not_measured;
     if accounting.is_none() {
         not_measured.push("messages, losses, anomalies: nothing was audited".to_owned());
+    } else if let Some(why) = accounting.and_then(|accounting| accounting.inconclusive.first()) {
+        not_measured.push(format!("messages, what only the audit can find: {why}"));
     }
+    not_measured.extend(meta.not_measured);
     RunResult {
         schema: SCHEMA,
         scenario: scenario.name.clone(),
@@ -92,6 +108,7 @@ pub fn assemble(
         throughput: measured.throughput,
         isr_outages: measured.isr_outages,
         catch_up: measured.catch_up,
+        left_out: meta.left_out,
         not_measured,
     }
 }
@@ -115,6 +132,7 @@ pub fn rows_of(accounting: &Accounting) -> (Messages, Vec<AnomalyRow>, Vec<Loss>
         lost_to_group: counts.lost_to_group,
         unknown_survived: counts.unknown_survived,
         success_rate: (counts.sent > 0).then(|| counts.acked as f64 / counts.sent as f64),
+        audited: accounting.inconclusive.is_empty(),
     };
     let anomaly = |anomaly: &Anomaly| AnomalyRow {
         kind: anomaly.kind.as_str().to_owned(),
@@ -189,7 +207,9 @@ pub fn expected(scenario: &Scenario, producers: &[Named]) -> Expected {
         (durable, max_unclean, why)
     };
     let mut all = scenario.workload.producers.iter().map(|producer| (producer, of_producer(producer)));
-    let Some((_, first)) = all.next() else { return Expected::default() };
+    let Some((_, first)) = all.next() else {
+        return Expected { why: "nothing is sent".to_owned(), ..Expected::default() };
+    };
     let mut exceptions = Vec::new();
     for (producer, (durable, max_unclean, why)) in all.filter(|(_, other)| (other.0, other.1) != (first.0, first.1)) {
         for named in producers.iter().filter(|named| named.name == producer.name) {
@@ -310,6 +330,10 @@ fn decide(
     if verdict == Verdict::Pass {
         reasons.push("every guarantee that applies held".to_owned());
     }
+    if !meta.left_out.is_empty() {
+        let steps = meta.left_out.join(", ");
+        reasons.push(format!("left out, as was asked: {steps}; of what they would have done this run says nothing"));
+    }
     (verdict, reasons)
 }
 
@@ -401,6 +425,53 @@ mod tests {
     }
 
     #[test]
+    fn what_was_polled_fills_nothing_that_promises_exactness() {
+        let meta = Meta { polled: Some("metadata was polled".into()), ..Meta::default() };
+        let result = run(Some(&accounting(Vec::new())), meta);
+        assert_eq!(result.verdict, Verdict::Pass);
+        let row = &result.claims[0];
+        assert_eq!((row.held, &row.measured, row.reason.as_str()), (None, &None, "metadata was polled"));
+        assert!(!result.failovers.is_empty() && !result.isr.is_empty() && !result.recovery.is_empty());
+        assert!(result.failovers.iter().all(|row| {
+            row.elected_s.is_none() && row.fenced_s.is_none() && row.first_ack_s.is_none() && row.predicted.is_none()
+        }));
+        assert!(result.recovery.iter().all(|row| row.caught_up_s.is_none() && row.isr_full_s.is_none()));
+        assert!(result.isr_outages.is_empty());
+        for field in ["failovers", "recovery", "isr_outages"] {
+            assert!(
+                result.not_measured.iter().any(|line| line.contains(field) && line.contains("metadata was polled")),
+                "{field}: {:?}",
+                result.not_measured
+            );
+        }
+        // The near twin: with the log read, all of it is there.
+        let exact = run(Some(&accounting(Vec::new())), Meta::default());
+        assert!(exact.claims[0].held.is_some() && exact.failovers[0].elected_s.is_some());
+        assert!(!exact.isr_outages.is_empty());
+    }
+
+    #[test]
+    fn steps_that_were_left_out_are_named_in_the_verdict_and_their_claims_are_open() {
+        let mut scenario = scenario();
+        scenario.claims.push(Claim {
+            id: "quick".into(),
+            text: "new leaders by 3 s".into(),
+            measure: "new_leaders_s".into(),
+            step: Some("kill-2".into()),
+            of: None,
+            after_s: None,
+            op: "<=".into(),
+            value: ClaimValue::Number(3.0),
+        });
+        let meta = Meta { left_out: vec!["kill-2".into()], ..Meta::default() };
+        let clean = accounting(Vec::new());
+        let result = assemble(&scenario, measured(&[], (0, 0)), Some(&clean), &[], meta);
+        assert_eq!((result.verdict, &result.left_out), (Verdict::Pass, &vec!["kill-2".to_owned()]));
+        assert_eq!((result.claims[0].held, result.claims[0].reason.contains("was left out")), (None, true));
+        assert!(result.reasons.iter().any(|reason| reason.starts_with("left out, as was asked: kill-2")));
+    }
+
+    #[test]
     fn what_was_not_audited_is_inconclusive_and_never_zero_without_a_word() {
         let result = run(None, Meta::default());
         assert_eq!((result.verdict, durability(&result).held), (Verdict::Inconclusive, None));
@@ -475,6 +546,7 @@ mod tests {
             pauses: vec![crate::result::Pause { partition: String::new(), moved: false, pause_s: None }],
             unmoved_paused_share: None,
         });
+        full.left_out.push("kill-2".into());
         let document = include_str!("../../../docs/result.md");
         let json = serde_json::to_value(&full).expect("json");
         let top = json.as_object().expect("an object");

@@ -29,6 +29,8 @@ pub struct AuditTopic {
     pub name: String,
     /// Number of partitions.
     pub partitions: i32,
+    /// Where this run's part of each partition begins; empty: at its beginning. What lies before is of others.
+    pub starts: Vec<i64>,
 }
 
 /// Why the audit was not finished.
@@ -79,6 +81,8 @@ pub fn read_all(
             let tp = Tp { topic: index, partition };
             let bounds = bounds(&reader, topic, partition, deadline)
                 .map_err(|last| late(format!("the bounds of {}-{partition}", topic.name), last))?;
+            let start = usize::try_from(partition).ok().and_then(|at| topic.starts.get(at)).copied().unwrap_or(0);
+            let bounds = bounds.map(|(low, high)| (low.max(start), high.max(start)));
             let mut told = vec![Record::Bounds { tp, bounds }];
             if let Some((low, high)) = bounds {
                 told.push(Record::HighWatermark { at_us: time.now_us(), tp, epoch: -1, offset: high });

@@ -15,8 +15,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// A group that is waited for.
 pub(crate) struct Waited {
     pub(crate) group: String,
-    /// Its partitions, with the topic's name.
-    pub(crate) partitions: Vec<(String, Tp)>,
+    /// Its partitions: the topic's name, and where this run's part begins.
+    pub(crate) partitions: Vec<(String, Tp, i64)>,
 }
 
 /// Waits until every group was given everything below the high watermarks, or until the deadline. Names the groups that
@@ -67,7 +67,7 @@ impl Waited {
         deadline: Instant,
     ) -> Option<String> {
         let mut worst: Option<(i64, String)> = None;
-        for (topic, tp) in &self.partitions {
+        for (topic, tp, start) in &self.partitions {
             let known = ends.entry(*tp).or_insert_with(|| Err("not asked yet".to_owned()));
             if known.is_err() {
                 let patience = deadline.saturating_duration_since(Instant::now()).clamp(AGAIN, ASK);
@@ -75,9 +75,9 @@ impl Waited {
             }
             let at = positions.get(tp).copied().unwrap_or(0);
             let lag = match &*known {
-                Ok((low, high)) if at >= *high || low >= high => continue,
+                Ok((low, high)) if at >= *high || low.max(start) >= high => continue,
                 Ok((low, high)) => {
-                    let lag = *high - at.max(*low);
+                    let lag = *high - at.max(*low).max(*start);
                     let why = if alive { "" } else { "; the group has no member" };
                     (lag, format!("{} ({topic}-{} at {at} of {high}{why})", self.group, tp.partition))
                 }

@@ -5,6 +5,7 @@
 pub mod audit;
 mod caught_up;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod event;
 mod group;

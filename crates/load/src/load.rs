@@ -86,6 +86,8 @@ pub struct LoadPlan {
     pub bootstrap: String,
     /// librdkafka properties for every client, such as credentials.
     pub properties: BTreeMap<String, String>,
+    /// Where this run's part of each partition begins, by topic; a topic that is not here is all its own.
+    pub starts: BTreeMap<String, Vec<i64>>,
     /// CLOCK_MONOTONIC at the run's 0, nanoseconds.
     pub origin_ns: i64,
     /// The program whose `__member` subcommand is a member.
@@ -276,8 +278,7 @@ impl Load {
         let work = move || {
             let plan = &load.inner.plan;
             let groups = &plan.scenario.workload.groups;
-            let waited =
-                |group: &Group| Waited { group: group.name.clone(), partitions: partitions_of(&plan.scenario, group) };
+            let waited = |group: &Group| Waited { group: group.name.clone(), partitions: partitions_of(plan, group) };
             let waited: Vec<Waited> = groups.iter().map(waited).collect();
             let positions = |index: usize| {
                 let counters = &load.inner.progress.groups[index];
@@ -322,7 +323,11 @@ impl Load {
                 .topology
                 .topics
                 .iter()
-                .map(|t| AuditTopic { name: t.name.clone(), partitions: t.partitions })
+                .map(|t| AuditTopic {
+                    name: t.name.clone(),
+                    partitions: t.partitions,
+                    starts: plan.starts.get(&t.name).cloned().unwrap_or_default(),
+                })
                 .collect();
             let tell = |records| inner.sink.send(LoadEvent::Records(records));
             for (group, spec) in (0_u16..).zip(&plan.scenario.workload.groups) {
@@ -356,10 +361,16 @@ fn topics_of(scenario: &Scenario, group: &Group) -> BTreeMap<String, u16> {
     all.filter(|(name, _)| group.topics.contains(name)).collect()
 }
 
-fn partitions_of(scenario: &Scenario, group: &Group) -> Vec<(String, Tp)> {
-    let topics = (0..).zip(&scenario.topology.topics).filter(|(_, t)| group.topics.contains(&t.name));
+fn partitions_of(plan: &LoadPlan, group: &Group) -> Vec<(String, Tp, i64)> {
+    let topics = (0..).zip(&plan.scenario.topology.topics).filter(|(_, t)| group.topics.contains(&t.name));
     topics
-        .flat_map(|(topic, t)| (0..t.partitions).map(move |partition| (t.name.clone(), Tp { topic, partition })))
+        .flat_map(|(topic, t)| {
+            let starts = plan.starts.get(&t.name).cloned().unwrap_or_default();
+            let starts = starts.into_iter().chain(std::iter::repeat(0));
+            (0..t.partitions)
+                .zip(starts)
+                .map(move |(partition, start)| (t.name.clone(), Tp { topic, partition }, start))
+        })
         .collect()
 }
 

@@ -1,20 +1,26 @@
 //! What the hand tools do on any cluster: topics, groups, sending lines, reading as a member of a group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use metricstream_scenario::Topic;
+pub use rdkafka::admin::ResourceSpecifier;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::{ClientConfig, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const ASK: Duration = Duration::from_secs(10);
+/// How long a group's coordinator may take to be there.
+const COORDINATOR: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a hand tool gave up.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,14 @@ pub enum ToolError {
     /// There is no such thing.
     #[error("{0}")]
     Missing(String),
+    /// The cluster said no.
+    #[error("{what}: {code}{}", remedy_of_code(*code))]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// The cluster's answer.
+        code: RDKafkaErrorCode,
+    },
     /// Some messages were not acknowledged.
     #[error("{failed} of {sent} messages were not acknowledged; the first because: {first}")]
     NotAcknowledged {
@@ -52,6 +66,50 @@ fn remedy(error: &KafkaError) -> &'static str {
     }
 }
 
+const fn remedy_of_code(code: RDKafkaErrorCode) -> &'static str {
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::GroupAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            ". The cluster let this client in, but its user may not do that: have the right granted"
+        }
+        RDKafkaErrorCode::InvalidReplicationFactor => {
+            ". The cluster has fewer brokers than that, or wants another replication factor"
+        }
+        RDKafkaErrorCode::PolicyViolation => ". A policy of the cluster forbids it",
+        RDKafkaErrorCode::TopicAlreadyExists => ". Name another, or use what is there",
+        RDKafkaErrorCode::NonEmptyGroup => ". The group still has members",
+        _ => "",
+    }
+}
+
+/// Whether the cluster says that there is no such topic or group.
+#[must_use]
+pub const fn is_absent(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::GroupIdNotFound | RDKafkaErrorCode::UnknownTopicOrPartition)
+}
+
+/// Whether a group could not be deleted because it has members.
+#[must_use]
+pub const fn has_members(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::NonEmptyGroup)
+}
+
+/// Whether the cluster refused what was asked for rather than who asked.
+#[must_use]
+pub const fn is_wrong_request(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::InvalidReplicationFactor
+            | RDKafkaErrorCode::InvalidPartitions
+            | RDKafkaErrorCode::InvalidConfig
+            | RDKafkaErrorCode::InvalidReplicaAssignment
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::TopicAlreadyExists
+    )
+}
+
 fn failed(what: impl Into<String>) -> impl FnOnce(KafkaError) -> ToolError {
     let what = what.into();
     move |source| ToolError::Kafka { what, source }
@@ -65,6 +123,12 @@ pub struct PartitionRow {
     pub leader: i32,
     pub replicas: Vec<i32>,
     pub isr: Vec<i32>,
+}
+
+impl From<&MetadataPartition> for PartitionRow {
+    fn from(p: &MetadataPartition) -> Self {
+        Self { partition: p.id(), leader: p.leader(), replicas: p.replicas().to_vec(), isr: p.isr().to_vec() }
+    }
 }
 
 fn reader(config: &ClientConfig) -> Result<BaseConsumer, ToolError> {
@@ -94,16 +158,7 @@ pub fn describe_topic(config: &ClientConfig, topic: &str) -> Result<Vec<Partitio
     let found = all.topics().iter().find(|t| t.name() == topic).ok_or_else(|| {
         ToolError::Missing(format!("there is no topic {topic}; metricstream topic list shows what there is"))
     })?;
-    let mut rows: Vec<PartitionRow> = found
-        .partitions()
-        .iter()
-        .map(|p| PartitionRow {
-            partition: p.id(),
-            leader: p.leader(),
-            replicas: p.replicas().to_vec(),
-            isr: p.isr().to_vec(),
-        })
-        .collect();
+    let mut rows: Vec<PartitionRow> = found.partitions().iter().map(PartitionRow::from).collect();
     rows.sort_by_key(|r| r.partition);
     Ok(rows)
 }
@@ -127,13 +182,40 @@ pub async fn create_topic(
     for (key, value) in settings {
         new = new.set(key, value);
     }
-    let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
-    let what = format!("creating topic {topic}");
-    let results = admin(config)?.create_topics([&new], &options).await.map_err(failed(what.clone()))?;
-    match results.into_iter().find_map(Result::err) {
-        Some((name, code)) => Err(ToolError::Missing(format!("topic {name} was not created: {code}"))),
-        None => Ok(()),
+    create(config, topic, &new).await
+}
+
+/// Creates a topic as a scenario has it, with its `min.insync.replicas` and explicit replicas.
+///
+/// # Errors
+/// As [`create_topic`].
+pub async fn create_topic_of(config: &ClientConfig, topic: &Topic) -> Result<(), ToolError> {
+    let lists: Vec<&[i32]> = topic.replicas.iter().map(Vec::as_slice).collect();
+    let min_isr = topic.min_insync_replicas.to_string();
+    let (partitions, replication) = if lists.is_empty() {
+        (topic.partitions, TopicReplication::Fixed(i32::from(topic.replication_factor)))
+    } else {
+        (i32::try_from(lists.len()).unwrap_or(i32::MAX), TopicReplication::Variable(&lists))
+    };
+    let mut new = NewTopic::new(&topic.name, partitions, replication).set("min.insync.replicas", &min_isr);
+    for (key, value) in &topic.config {
+        new = new.set(key, value);
     }
+    create(config, &topic.name, &new).await
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK))
+}
+
+async fn create(config: &ClientConfig, topic: &str, new: &NewTopic<'_>) -> Result<(), ToolError> {
+    let what = format!("creating topic {topic}");
+    let results = admin(config)?.create_topics([new], &options()).await.map_err(failed(what.clone()))?;
+    refused(what, results.into_iter().find_map(Result::err))
+}
+
+fn refused(what: String, error: Option<(String, RDKafkaErrorCode)>) -> Result<(), ToolError> {
+    error.map_or(Ok(()), |(_, code)| Err(ToolError::Refused { what, code }))
 }
 
 /// Deletes a topic.
@@ -141,13 +223,102 @@ pub async fn create_topic(
 /// # Errors
 /// If the cluster refuses or does not answer.
 pub async fn delete_topic(config: &ClientConfig, topic: &str) -> Result<(), ToolError> {
-    let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
-    let results =
-        admin(config)?.delete_topics(&[topic], &options).await.map_err(failed(format!("deleting topic {topic}")))?;
-    match results.into_iter().find_map(Result::err) {
-        Some((name, code)) => Err(ToolError::Missing(format!("topic {name} was not deleted: {code}"))),
-        None => Ok(()),
+    let what = format!("deleting topic {topic}");
+    let results = admin(config)?.delete_topics(&[topic], &options()).await.map_err(failed(what.clone()))?;
+    refused(what, results.into_iter().find_map(Result::err))
+}
+
+/// Deletes a group that has no members, and its offsets.
+///
+/// # Errors
+/// If the cluster refuses or does not answer.
+pub async fn delete_group(config: &ClientConfig, group: &str) -> Result<(), ToolError> {
+    let what = format!("deleting group {group}");
+    let results = admin(config)?.delete_groups(&[group], &options()).await.map_err(failed(what.clone()))?;
+    refused(what, results.into_iter().find_map(Result::err))
+}
+
+/// The effective settings of a topic, or of a broker, by Kafka's names; sensitive ones have no value and are left out.
+///
+/// # Errors
+/// If the cluster refuses or does not answer.
+pub async fn settings_of(
+    config: &ClientConfig,
+    what: ResourceSpecifier<'_>,
+) -> Result<BTreeMap<String, String>, ToolError> {
+    let text = format!("asking for the settings of {what:?}");
+    let answers = admin(config)?.describe_configs([&what], &options()).await.map_err(failed(text.clone()))?;
+    let mut settings = BTreeMap::new();
+    for answer in answers {
+        let answer = answer.map_err(|code| ToolError::Refused { what: text.clone(), code })?;
+        settings.extend(answer.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
     }
+    Ok(settings)
+}
+
+/// Asks a group's coordinator, and again while it is being found or still loads: the first question to a new cluster makes
+/// the topic that it needs.
+fn settled<T>(ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let deadline = Instant::now() + COORDINATOR;
+    loop {
+        let answer = ask();
+        let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let settling = matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::NotCoordinator
+                    | RDKafkaErrorCode::CoordinatorNotAvailable
+                    | RDKafkaErrorCode::CoordinatorLoadInProgress
+                    | RDKafkaErrorCode::WaitingForCoordinator
+            )
+        );
+        if !settling || Instant::now() >= deadline {
+            return answer;
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// Sets a group without members to these offsets: partitions of one topic, in order.
+///
+/// # Errors
+/// If the cluster refuses or does not answer.
+pub fn place_group(config: &ClientConfig, group: &str, topic: &str, offsets: &[i64]) -> Result<(), ToolError> {
+    let mut config = config.clone();
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in (0..).zip(offsets) {
+        let added = list.add_partition_offset(topic, partition, Offset::Offset(*offset));
+        added.map_err(failed(format!("an offset of {topic}-{partition}")))?;
+    }
+    let reader = reader(&config)?;
+    settled(|| reader.commit(&list, CommitMode::Sync)).map_err(failed(format!("placing group {group} in {topic}")))
+}
+
+/// The offsets that a group has in the partitions `0..partitions` of a topic; −1 where it has none.
+///
+/// # Errors
+/// If the cluster refuses or does not answer.
+pub fn offsets_of_group(
+    config: &ClientConfig,
+    group: &str,
+    topic: &str,
+    partitions: i32,
+) -> Result<Vec<i64>, ToolError> {
+    let mut config = config.clone();
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    let mut wanted = TopicPartitionList::new();
+    for partition in 0..partitions {
+        wanted.add_partition(topic, partition);
+    }
+    let what = format!("asking for the offsets of group {group}");
+    let reader = reader(&config)?;
+    let found = settled(|| reader.committed_offsets(wanted.clone(), ASK)).map_err(failed(what))?;
+    let offset = |partition| match found.find_partition(topic, partition).map(|entry| entry.offset()) {
+        Some(Offset::Offset(offset)) => offset,
+        _ => -1,
+    };
+    Ok((0..partitions).map(offset).collect())
 }
 
 /// A group as the cluster lists it.
@@ -260,7 +431,7 @@ pub fn describe_group(config: &ClientConfig, group: &str) -> Result<GroupRow, To
     }
     let committed = reader.committed_offsets(wanted, ASK).map_err(failed("asking for committed offsets"))?;
     for entry in committed.elements() {
-        let rdkafka::Offset::Offset(offset) = entry.offset() else {
+        let Offset::Offset(offset) = entry.offset() else {
             continue;
         };
         let (topic, partition) = (entry.topic().to_owned(), entry.partition());
@@ -320,7 +491,7 @@ pub fn produce(
         }
         let mut record = BaseRecord::<[u8], [u8], ()>::to(topic).payload(&value);
         while let Err((error, again)) = producer.send(record) {
-            if error.rdkafka_error_code() != Some(rdkafka::error::RDKafkaErrorCode::QueueFull) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(failed(format!("sending to {topic}"))(error));
             }
             producer.poll(Duration::from_millis(10));
@@ -399,6 +570,10 @@ pub fn consume(
     tell: &mut dyn FnMut(Seen),
 ) -> Result<u64, ToolError> {
     let watching = Watching { owned: Mutex::new((BTreeSet::new(), BTreeSet::new())) };
+    // Closing a consumer takes what was fetched ahead out of its queue: left to itself, the client would count that as
+    // read, and commit it.
+    let mut config = config.clone();
+    config.set("enable.auto.offset.store", "false");
     let consumer: BaseConsumer<Watching> =
         config.create_with_context(watching).map_err(failed("the client's settings"))?;
     consumer.subscribe(&[topic]).map_err(failed(format!("subscribing to {topic}")))?;
@@ -427,6 +602,10 @@ pub fn consume(
                 let mut value = String::new();
                 let _ = write!(value, "{}", String::from_utf8_lossy(message.payload().unwrap_or_default()));
                 tell(Seen::Message { partition: message.partition(), offset: message.offset(), value });
+                // It may belong to somebody else by now, who then reads it again.
+                if let Err(error) = consumer.store_offset_from_message(&message) {
+                    tracing::debug!(%error, "an offset was not stored");
+                }
             }
         }
     }

@@ -119,6 +119,7 @@ fn plan(scenario: &Arc<Scenario>, bootstrap: &str) -> LoadPlan {
         run_id: RUN_ID,
         bootstrap: bootstrap.to_owned(),
         properties: BTreeMap::new(),
+        starts: BTreeMap::new(),
         origin_ns: RunTime::starting_now().origin_ns(),
         member_program: PathBuf::from(env!("CARGO_BIN_EXE_metricstream-member")),
     }

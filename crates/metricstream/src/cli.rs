@@ -5,6 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+const RUN_EXAMPLES: &str = "\
+Example:
+  metricstream run broker-failure --set workload.duration_s=20
+  metricstream run broker-failure --engine remote --bootstrap broker.example.org:9092 --without-faults
+
+Engine remote loads and audits a cluster that somebody else runs. Topics are created and deleted again; one that is there
+is not touched unless --use-existing-topics is given. It cannot break nodes: a scenario whose steps do is refused, or run
+with --without-faults.";
+
 /// Proves what a Kafka pipeline survives.
 #[derive(Debug, Parser)]
 #[command(name = "metricstream", version, about, long_about = None, max_term_width = 100)]
@@ -16,7 +25,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one scenario: start the cluster, load it, break it, heal it, account for every message
-    #[command(after_help = "Example:\n  metricstream run broker-failure --set workload.duration_s=20")]
+    #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
     /// The scenarios that are built in, and checking your own
     #[command(subcommand, after_help = "Example:\n  metricstream scenario show broker-failure")]
@@ -25,19 +34,32 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3")]
     Cluster(ClusterCommand),
     /// Topics of any cluster
-    #[command(subcommand, after_help = "Example:\n  metricstream topic describe metrics")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream topic describe metrics"
+    )]
     Topic(TopicCommand),
     /// Consumer groups of any cluster
-    #[command(subcommand, after_help = "Example:\n  metricstream group describe group-1")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume metrics group-1 --from-beginning --count 600\n  metricstream group describe group-1"
+    )]
     Group(GroupCommand),
     /// Send messages to a topic: lines of standard input, or generated ones
-    #[command(after_help = "Example:\n  echo cpu=0.75 | metricstream produce metrics")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  echo cpu=0.75 | metricstream produce metrics"
+    )]
     Produce(ProduceArgs),
     /// Read a topic as a member of a group, and tell of every rebalance
-    #[command(after_help = "Example:\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning")]
+    #[command(
+        override_usage = "metricstream consume [OPTIONS] [BROKERS] TOPIC GROUP",
+        after_help = "Without BROKERS the detached cluster is read.\n\nExample:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning"
+    )]
     Consume(ConsumeArgs),
     /// Judge a recorded history: the ledger alone
-    #[command(after_help = "Example:\n  metricstream check runs/broker-failure-7/history")]
+    #[command(
+        after_help = "Example:\n  metricstream check examples/history.jsonl\n  metricstream run broker-failure --out my-run\n  metricstream check my-run"
+    )]
     Check(CheckArgs),
     /// Apache Kafka for `--engine kafka`
     #[command(subcommand, after_help = "Example:\n  metricstream kafka install")]
@@ -88,6 +110,7 @@ pub(crate) struct RunArgs {
     /// Built-in name, or path of a TOML file
     #[arg(default_value = "broker-failure")]
     pub(crate) scenario: String,
+    /// Where the cluster comes from
     #[arg(long, value_enum, default_value = "kafka")]
     pub(crate) engine: EngineName,
     /// Overrides the scenario's profile
@@ -108,17 +131,27 @@ pub(crate) struct RunArgs {
     /// Run directory; default `runs/SCENARIO-TIME-SEED`
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Compare with an earlier run's directory; worse by more than the tolerance fails
+    /// Compare with an earlier run's directory, or one of trials; worse by more than the tolerance fails, exit 1
     #[arg(long, value_name = "DIR")]
     pub(crate) baseline: Option<PathBuf>,
-    /// How much worse than the baseline is accepted, e.g. `20%`
-    #[arg(long, default_value = "20%", value_name = "PERCENT", value_parser = percent)]
-    pub(crate) tolerance: f64,
+    /// How much worse than the baseline is accepted, e.g. `20%`; default: what the scenario's [baseline] says
+    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = "baseline")]
+    pub(crate) tolerance: Option<f64>,
+    /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
     /// Apache Kafka's version; default: the newest that runs on Java 17
     #[arg(long, value_name = "VERSION")]
     pub(crate) kafka_version: Option<String>,
+    /// Leave out every step that breaks or mends a node, and what waits for one; the result says so
+    #[arg(long)]
+    pub(crate) without_faults: bool,
+    /// Engine remote: write also to topics that are there; nothing in them is deleted, and what others write is no error
+    #[arg(long)]
+    pub(crate) use_existing_topics: bool,
+    /// Engine remote: leave the topics that the run made
+    #[arg(long)]
+    pub(crate) keep_topics: bool,
     #[command(flatten)]
     pub(crate) at: ClientArgs,
 }
@@ -142,6 +175,7 @@ pub(crate) enum ScenarioCommand {
     /// The built-in scenarios
     #[command(after_help = "Example:\n  metricstream scenario list")]
     List {
+        /// How to print it
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -153,11 +187,14 @@ pub(crate) enum ScenarioCommand {
         /// Overrides one value, e.g. `workload.duration_s=20`
         #[arg(long = "set", value_name = "PATH=VALUE")]
         set: Vec<String>,
+        /// Overrides the scenario's profile
         #[arg(long, value_enum)]
         profile: Option<ProfileName>,
     },
     /// Check a scenario file
-    #[command(after_help = "Example:\n  metricstream scenario validate mine.toml")]
+    #[command(
+        after_help = "Example:\n  metricstream scenario show broker-failure > mine.toml\n  metricstream scenario validate mine.toml"
+    )]
     Validate {
         /// Path of a TOML file
         file: PathBuf,
@@ -170,16 +207,23 @@ pub(crate) enum ClusterCommand {
     #[command(after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3")]
     Up(UpArgs),
     /// What stands and what does not
-    #[command(after_help = "Example:\n  metricstream cluster status")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster status"
+    )]
     Status {
+        /// Name of the detached cluster
         #[arg(long, default_value = "default")]
         name: String,
+        /// How to print it
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
     /// Wait for a state, for scripts
-    #[command(after_help = "Example:\n  metricstream cluster wait --isr-full --timeout 60s")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster wait --isr-full --timeout 60s"
+    )]
     Wait {
+        /// Name of the detached cluster
         #[arg(long, default_value = "default")]
         name: String,
         /// Every broker unfenced and every replica in sync
@@ -190,23 +234,36 @@ pub(crate) enum ClusterCommand {
         timeout: std::time::Duration,
     },
     /// Kill a node at once (SIGKILL)
-    #[command(after_help = "Example:\n  metricstream cluster kill 2")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster kill 2"
+    )]
     Kill(NodeArgs),
     /// Stop a node in order (SIGTERM)
-    #[command(after_help = "Example:\n  metricstream cluster stop 2")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster stop 2"
+    )]
     Stop(NodeArgs),
     /// Start a node that is down
-    #[command(after_help = "Example:\n  metricstream cluster start 2")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster kill 2\n  metricstream cluster start 2"
+    )]
     Start(NodeArgs),
     /// Make a node stand still, its connections open (SIGSTOP)
-    #[command(after_help = "Example:\n  metricstream cluster pause 2")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster pause 2"
+    )]
     Pause(NodeArgs),
     /// Let a paused node go on
-    #[command(after_help = "Example:\n  metricstream cluster resume 2")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster pause 2\n  metricstream cluster resume 2"
+    )]
     Resume(NodeArgs),
     /// End the cluster
-    #[command(after_help = "Example:\n  metricstream cluster down")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream cluster down"
+    )]
     Down {
+        /// Name of the detached cluster
         #[arg(long, default_value = "default")]
         name: String,
     },
@@ -214,8 +271,10 @@ pub(crate) enum ClusterCommand {
 
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 pub(crate) struct UpArgs {
+    /// Name of the detached cluster
     #[arg(long, default_value = "default")]
     pub(crate) name: String,
+    /// How many brokers: ids 1, 2, …
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=15))]
     pub(crate) brokers: u32,
     /// Controllers on nodes of their own; default: every broker is one
@@ -227,16 +286,19 @@ pub(crate) struct UpArgs {
     /// `NAME:PARTITIONS:REPLICATION`; may be repeated
     #[arg(long, value_name = "NAME:P:RF")]
     pub(crate) topic: Vec<String>,
+    /// Whose timers the cluster has
     #[arg(long, value_enum, default_value = "apache")]
     pub(crate) profile: ProfileName,
     /// Keep the cluster's data here; default: a temporary directory, gone with the cluster
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Where the cluster comes from
     #[arg(long, value_enum, default_value = "kafka")]
     pub(crate) engine: EngineName,
     /// Return when it is ready; other terminals use the rest of the commands
     #[arg(long)]
     pub(crate) detach: bool,
+    /// Apache Kafka's version; default: the newest that runs on Java 17
     #[arg(long, value_name = "VERSION")]
     pub(crate) kafka_version: Option<String>,
 }
@@ -245,6 +307,7 @@ pub(crate) struct UpArgs {
 pub(crate) struct NodeArgs {
     /// Node id: brokers 1, 2, …; controllers of their own 101, …
     pub(crate) node: i32,
+    /// Name of the detached cluster
     #[arg(long, default_value = "default")]
     pub(crate) name: String,
 }
@@ -252,11 +315,16 @@ pub(crate) struct NodeArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicCommand {
     /// Create a topic
-    #[command(after_help = "Example:\n  metricstream topic create metrics --partitions 6 --replication-factor 3")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach\n  metricstream topic create logs --partitions 6 --replication-factor 3"
+    )]
     Create {
+        /// Its name
         topic: String,
+        /// How many partitions
         #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=10_000))]
         partitions: i32,
+        /// Replicas of each partition
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i16).range(1..=15))]
         replication_factor: i16,
         /// Topic configuration, Kafka's own names
@@ -266,25 +334,35 @@ pub(crate) enum TopicCommand {
         at: ClientArgs,
     },
     /// Leader, replicas and ISR of every partition
-    #[command(after_help = "Example:\n  metricstream topic describe metrics")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream topic describe metrics"
+    )]
     Describe {
+        /// Its name
         topic: String,
+        /// How to print it
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
         #[command(flatten)]
         at: ClientArgs,
     },
     /// All topics
-    #[command(after_help = "Example:\n  metricstream topic list")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream topic list"
+    )]
     List {
+        /// How to print it
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
         #[command(flatten)]
         at: ClientArgs,
     },
     /// Delete a topic and everything in it
-    #[command(after_help = "Example:\n  metricstream topic delete metrics")]
+    #[command(
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream topic delete metrics"
+    )]
     Delete {
+        /// Its name
         topic: String,
         #[command(flatten)]
         at: ClientArgs,
@@ -294,17 +372,26 @@ pub(crate) enum TopicCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupCommand {
     /// All groups
-    #[command(after_help = "Example:\n  metricstream group list")]
+    #[command(
+        override_usage = "metricstream consume [OPTIONS] BROKERS TOPIC GROUP\n       metricstream consume [OPTIONS] TOPIC GROUP   (of the detached cluster)",
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume metrics group-1 --from-beginning --count 600\n  metricstream group list"
+    )]
     List {
+        /// How to print it
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
         #[command(flatten)]
         at: ClientArgs,
     },
     /// Members, assignment and lag
-    #[command(after_help = "Example:\n  metricstream group describe group-1")]
+    #[command(
+        override_usage = "metricstream consume [OPTIONS] BROKERS TOPIC GROUP\n       metricstream consume [OPTIONS] TOPIC GROUP   (of the detached cluster)",
+        after_help = "Example:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume metrics group-1 --from-beginning --count 600\n  metricstream group describe group-1"
+    )]
     Describe {
+        /// Its `group.id`
         group: String,
+        /// How to print it
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
         #[command(flatten)]
@@ -314,6 +401,7 @@ pub(crate) enum GroupCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProduceArgs {
+    /// Where to
     pub(crate) topic: String,
     /// Generate this many messages instead of reading lines
     #[arg(long)]
@@ -324,7 +412,8 @@ pub(crate) struct ProduceArgs {
     /// Size of a generated message, bytes
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) size: u32,
-    #[arg(long, default_value = "all")]
+    /// Who must have a message before it is acknowledged: `all`, `1` or `0`
+    #[arg(long, default_value = "all", value_parser = ["all", "-1", "1", "0"], allow_hyphen_values = true)]
     pub(crate) acks: String,
     /// Any librdkafka setting
     #[arg(long = "config", value_name = "KEY=VALUE")]
@@ -335,11 +424,13 @@ pub(crate) struct ProduceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArgs {
-    /// `[BROKERS] TOPIC GROUP`; without BROKERS the detached cluster is read
-    #[arg(required = true, num_args = 2..=3, value_names = ["BROKERS", "TOPIC", "GROUP"])]
+    /// Two or three: without BROKERS the detached cluster is read
+    #[arg(required = true, num_args = 2..=3, hide = true, value_names = ["BROKERS", "TOPIC", "GROUP"])]
     pub(crate) what: Vec<String>,
-    #[arg(long, default_value = "roundrobin")]
-    pub(crate) assignor: String,
+    /// Who decides which member reads what; default: roundrobin, of the protocol `consumer`: what the cluster prefers
+    #[arg(long, value_parser = ["range", "roundrobin", "cooperative-sticky", "uniform"])]
+    pub(crate) assignor: Option<String>,
+    /// Group protocol: `consumer` is KIP-848
     #[arg(long, default_value = "classic", value_parser = ["classic", "consumer"])]
     pub(crate) protocol: String,
     /// End after this many messages
@@ -348,6 +439,7 @@ pub(crate) struct ConsumeArgs {
     /// Where the group has no offset yet, begin with the oldest message
     #[arg(long)]
     pub(crate) from_beginning: bool,
+    /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
     /// Any librdkafka setting
@@ -359,8 +451,18 @@ pub(crate) struct ConsumeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// A run directory, its `history` folder, or a JSON-lines file
+    /// A run directory, its `history` folder, or a JSON-lines file (docs/history.md)
     pub(crate) history: PathBuf,
+    /// The guarantee to check against, in place of the history's own: the producers' acks
+    #[arg(long, value_parser = ["all", "-1", "1", "0"], requires = "min_insync_replicas", allow_hyphen_values = true)]
+    pub(crate) acks: Option<String>,
+    /// With `--acks`: the topics' min.insync.replicas
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), requires = "acks")]
+    pub(crate) min_insync_replicas: Option<u32>,
+    /// With `--acks`: unclean.leader.election.enable was true
+    #[arg(long, requires = "acks")]
+    pub(crate) unclean_election: bool,
+    /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
 }
@@ -375,8 +477,9 @@ pub(crate) enum KafkaCommand {
         version: Option<String>,
     },
     /// Where it is
-    #[command(after_help = "Example:\n  metricstream kafka path")]
+    #[command(after_help = "Example:\n  metricstream kafka install\n  metricstream kafka path")]
     Path {
+        /// Which; default: the newest that runs on Java 17
         #[arg(long)]
         version: Option<String>,
     },
@@ -434,6 +537,9 @@ mod tests {
                 if sub.get_name() != "help" {
                     let example = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
                     assert!(example.contains("Example:"), "{path} has no example");
+                    for arg in sub.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                        assert!(arg.get_help().is_some(), "{path}: {} does not say what it means", arg.get_id());
+                    }
                 }
                 walk(sub, &path);
             }

@@ -8,9 +8,12 @@ mod command;
 mod drive;
 mod exit;
 mod interrupt;
+mod live;
 mod output;
+mod reach;
 mod rundir;
 mod source;
+mod spinner;
 mod supervisor;
 
 use clap::Parser;
@@ -18,7 +21,14 @@ use cli::{Cli, Command};
 use exit::{Code, Ending, Failure};
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|said| {
+        // Help is output like any other: a full disk is an error, a reader that went away is not.
+        if said.use_stderr() {
+            said.exit();
+        }
+        output::print(&said.render().to_string());
+        std::process::exit(output::finish(Code::Pass) as i32)
+    });
     start_log();
     let ending = match cli.command {
         // These two live on threads and signals of their own making: no runtime around them.
@@ -30,7 +40,7 @@ fn main() -> std::process::ExitCode {
         output::error(&failure);
         failure.code
     });
-    std::process::ExitCode::from(code as u8)
+    std::process::ExitCode::from(output::finish(code) as u8)
 }
 
 fn in_runtime(command: Command) -> Ending {

@@ -36,6 +36,20 @@ impl RunDir {
         Ok(Self { path, events: BufWriter::new(events) })
     }
 
+    /// Makes the folder for the trials of a repeated run: `out` if it was asked for (it must be absent or empty), else
+    /// `runs/SCENARIO-TIME-SEED`.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`].
+    pub(crate) fn of_trials(out: Option<&Path>, scenario: &str, seed: u64) -> Result<PathBuf, Failure> {
+        let path = match out {
+            Some(out) => refuse_what_is_not_empty(out)?.to_path_buf(),
+            None => free_default(scenario, seed),
+        };
+        fs::create_dir_all(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -83,6 +97,19 @@ impl RunDir {
     }
 }
 
+/// Takes a run directory away in which nothing happened: no event, no history, no log of a node.
+pub(crate) fn forget_if_nothing_happened(path: &Path) {
+    let made = ["scenario.toml", "events.jsonl", "history"];
+    let others = fs::read_dir(path).into_iter().flatten().flatten().any(|e| !made.iter().any(|m| e.file_name() == *m));
+    let told = fs::metadata(path.join("events.jsonl")).map_or(0, |m| m.len());
+    // The folder is removed only if it is empty.
+    if !others && told == 0 && fs::remove_dir(path.join("history")).is_ok() {
+        let _ = fs::remove_file(path.join("events.jsonl"));
+        let _ = fs::remove_file(path.join("scenario.toml"));
+        let _ = fs::remove_dir(path);
+    }
+}
+
 fn refuse_what_is_not_empty(out: &Path) -> Result<&Path, Failure> {
     match fs::read_dir(out) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(out),
@@ -120,6 +147,20 @@ mod tests {
         assert_eq!(refused.code, Code::Usage);
         assert!(refused.error.to_string().contains("not empty"), "{}", refused.error);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_in_which_nothing_happened_is_taken_away_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name: &str| {
+            let run = RunDir::create(Some(&dir.path().join(name)), "s", 1).unwrap();
+            run.write("scenario.toml", "schema = 1").unwrap();
+            run.path().to_path_buf()
+        };
+        let (silent, logged) = (made("silent"), made("logged"));
+        fs::write(logged.join("broker-1.log"), "it says why it did not start").unwrap();
+        [&silent, &logged].into_iter().for_each(|path| forget_if_nothing_happened(path));
+        assert!(!silent.exists() && logged.join("broker-1.log").exists());
     }
 
     #[test]

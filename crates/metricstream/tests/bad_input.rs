@@ -103,7 +103,13 @@ fn a_remote_that_does_not_answer_is_named_with_what_to_do() {
     args.push(out.to_str().unwrap());
     let said = say(&args);
     // A scenario with faults cannot be run on a cluster that is not ours to break: that is said first.
-    refused(said, 2, &["remote", "kill"]);
+    refused(said, 2, &["remote", "kill-2: kill broker 2", "--without-faults"]);
+    assert!(!out.exists(), "nothing was begun");
+    let nobody = ["run", "group-rebalance", "--engine", "remote", "--bootstrap", "127.0.0.1:1"];
+    let said = finish(metricstream(&nobody).current_dir(dir.path()), Duration::from_secs(60));
+    refused(said, 3, &["127.0.0.1:1: ", "refused", "Check the address"]);
+    refused(say(&["run", "broker-failure", "--bootstrap", "127.0.0.1:1"]), 2, &["--bootstrap", "--engine remote"]);
+    refused(say(&["run", "group-rebalance", "--engine", "remote", "--profile", "fast"]), 2, &["--profile"]);
     refused(say(&["topic", "list", "--bootstrap", "127.0.0.1:1"]), 3, &["127.0.0.1:1"]);
     let properties = dir.path().join("client.properties");
     std::fs::write(&properties, "security.protocol=SASL_PLAINTEXT\nthis is no property\n").unwrap();
@@ -115,6 +121,24 @@ fn a_remote_that_does_not_answer_is_named_with_what_to_do() {
     );
     refused(say(&["topic", "list", "--bootstrap", "127.0.0.1:1", "--client-config", "/no/file"]), 2, &["/no/file"]);
     refused(say(&["topic", "list", "--name", "nobody"]), 3, &["cluster up"]);
+}
+
+#[test]
+fn what_listens_and_is_no_kafka_is_told_apart_within_bounded_time() {
+    use std::io::{Read, Write};
+    let dir = tempfile::tempdir().unwrap();
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = web.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in web.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 64]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let run = ["run", "group-rebalance", "--engine", "remote", "--bootstrap", &address];
+    let said = finish(metricstream(&run).current_dir(dir.path()), Duration::from_secs(60));
+    refused(said, 3, &[&address, "did not answer as Kafka does", "security.protocol"]);
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(crate) fn nodes(ids: &[i32]) -> String {
 }
 
 /// The topics of a run and how their partitions are named: by index alone where there is one topic.
+#[derive(Debug, Clone)]
 pub(crate) struct Names {
     partitions: BTreeMap<String, i32>,
 }
@@ -65,6 +66,11 @@ impl Names {
     /// Whether this topic is one of the run's, and not one of Kafka's own.
     pub(crate) fn knows(&self, topic: &str) -> bool {
         self.partitions.contains_key(topic)
+    }
+
+    /// How many topics the run has.
+    pub(crate) fn topics(&self) -> usize {
+        self.partitions.len()
     }
 
     /// All partitions of the run.

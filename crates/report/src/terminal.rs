@@ -161,7 +161,9 @@ impl Page {
                 });
                 let value_width = values.max().unwrap_or(0).min(width / 3);
                 let text_max = width - 4 - if value_width > 0 { value_width + 2 } else { 0 };
-                let text_width = texts.max().unwrap_or(0).min(text_max).min(44);
+                // A column of values stays near its texts.
+                let text_max = if value_width > 0 { text_max.min(44) } else { text_max };
+                let text_width = texts.max().unwrap_or(0).min(text_max);
                 self.check(*mark, [text, value, note], [text_width, value_width, width])
             }
             Block::Table(grid) => table(grid, width),

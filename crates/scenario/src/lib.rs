@@ -4,6 +4,8 @@
 
 pub mod builtin;
 pub mod error;
+pub mod explain;
+mod faults;
 pub mod guarantee;
 pub mod kafka_config;
 pub mod librdkafka;
@@ -17,6 +19,7 @@ pub mod timers;
 pub mod write;
 
 pub use error::{Origin, ScenarioError, ScenarioErrors};
+pub use explain::explain;
 pub use guarantee::{Guarantee, GuaranteeKind};
 pub use librdkafka::{effective_group_config, effective_producer_config};
 pub use model::*;

@@ -26,6 +26,8 @@ pub struct Scenario {
     pub timeline: Vec<Step>,
     /// Deadlines of the end of the run.
     pub settle: Settle,
+    /// How much worse than an earlier run it may be.
+    pub baseline: Baseline,
     /// What the author believes will happen.
     pub claims: Vec<Claim>,
 }
@@ -289,6 +291,35 @@ pub struct Settle {
     pub group_catch_up_s: f64,
     /// Whether the conductor starts again whatever the timeline left broken.
     pub heal: bool,
+}
+
+/// How much worse than a baseline each measured quantity may be, as a share of the baseline's value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Of whatever `thresholds` does not name.
+    pub tolerance: f64,
+    /// By the quantity's name, or its beginning followed by `*`; the longest that fits counts.
+    pub thresholds: BTreeMap<String, f64>,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Self { tolerance: 0.2, thresholds: BTreeMap::new() }
+    }
+}
+
+impl Baseline {
+    /// The share by which this quantity may be worse.
+    pub fn allowed(&self, quantity: &str) -> f64 {
+        let fits = |pattern: &&String| match pattern.strip_suffix('*') {
+            Some(beginning) => quantity.starts_with(beginning),
+            None => pattern.as_str() == quantity,
+        };
+        // The whole name is longer than any beginning of it.
+        let longest =
+            self.thresholds.keys().filter(fits).max_by_key(|pattern| (!pattern.ends_with('*'), pattern.len()));
+        longest.and_then(|pattern| self.thresholds.get(pattern)).copied().unwrap_or(self.tolerance)
+    }
 }
 
 /// A claim: an author's belief, answered with a measurement.

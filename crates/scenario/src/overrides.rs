@@ -18,7 +18,7 @@ const MAX_OVERRIDES: usize = 200;
 /// Longest override, bytes.
 const MAX_OVERRIDE_BYTES: usize = 16 * 1024;
 /// Tables in which a path's rest may be one setting name with dots.
-const SETTINGS: &[&str] = &["broker_config", "config"];
+const SETTINGS: &[&str] = &["broker_config", "config", "thresholds"];
 
 /// Splits `path=value` at the first `=` outside quotes.
 ///
@@ -266,6 +266,7 @@ fn under(table: &schema::Table, key: &str) -> Option<&'static schema::Table> {
         (title, "workload") if title == schema::ROOT.title => Some(&schema::WORKLOAD),
         (title, "timeline") if title == schema::ROOT.title => Some(&schema::STEP),
         (title, "settle") if title == schema::ROOT.title => Some(&schema::SETTLE),
+        (title, "baseline") if title == schema::ROOT.title => Some(&schema::BASELINE),
         (title, "claims") if title == schema::ROOT.title => Some(&schema::CLAIM),
         (title, "topics") if title == schema::TOPOLOGY.title => Some(&schema::TOPIC),
         (title, "producers") if title == schema::WORKLOAD.title => Some(&schema::PRODUCER),

@@ -37,6 +37,7 @@ pub const ROOT: Table = Table {
         key("workload", "table", "one producer, one group", "What is sent and read."),
         key("timeline", "list of tables", "empty", "Faults and membership changes, in the order in which they happen."),
         key("settle", "table", "see there", "How the run ends."),
+        key("baseline", "table", "see there", "How much worse than an earlier run it may be."),
         key("claims", "list of tables", "empty", "What the author believes will happen."),
     ],
 };
@@ -195,6 +196,26 @@ pub const SETTLE: Table = Table {
     ],
 };
 
+/// `[baseline]`.
+pub const BASELINE: Table = Table {
+    title: "[baseline]",
+    keys: &[
+        key(
+            "tolerance_percent",
+            "0 to 1000",
+            "20",
+            "With `--baseline`: how much worse than the earlier run a measured quantity may be; `--tolerance` goes first.",
+        ),
+        key(
+            "thresholds",
+            "table of quantity = percent",
+            "empty",
+            "The same for single quantities, by name (`\"failover.kill-2.elected_s\" = 10`) or by its beginning \
+             (`\"latency.*\" = 50`); the longest that fits counts.",
+        ),
+    ],
+};
+
 /// `[[claims]]`.
 pub const CLAIM: Table = Table {
     title: "[[claims]]",
@@ -216,4 +237,5 @@ pub const CLAIM: Table = Table {
 };
 
 /// Every table, in the order of a file.
-pub const TABLES: &[&Table] = &[&ROOT, &TOPOLOGY, &TOPIC, &WORKLOAD, &PRODUCER, &GROUP, &STEP, &SETTLE, &CLAIM];
+pub const TABLES: &[&Table] =
+    &[&ROOT, &TOPOLOGY, &TOPIC, &WORKLOAD, &PRODUCER, &GROUP, &STEP, &SETTLE, &BASELINE, &CLAIM];

@@ -17,7 +17,7 @@ pub fn to_toml(scenario: &Scenario) -> String {
     let mut out = Out(String::new());
     out.set("schema", scenario.schema);
     out.set("name", text(&scenario.name));
-    out.set("description", text(&scenario.description));
+    out.set("description", prose(&scenario.description));
     out.head("[topology]");
     let topology = &scenario.topology;
     out.set("brokers", topology.brokers);
@@ -56,6 +56,14 @@ pub fn to_toml(scenario: &Scenario) -> String {
     out.set("drain_s", number(settle.drain_s));
     out.set("group_catch_up_s", number(settle.group_catch_up_s));
     out.set("heal", settle.heal);
+    out.head("[baseline]");
+    out.set("tolerance_percent", number(percent(scenario.baseline.tolerance)));
+    if !scenario.baseline.thresholds.is_empty() {
+        let each = scenario.baseline.thresholds.iter();
+        let each: Vec<String> =
+            each.map(|(name, share)| format!("{} = {}", text(name), number(percent(*share)))).collect();
+        out.set("thresholds", format!("{{ {} }}", each.join(", ")));
+    }
     scenario.claims.iter().for_each(|claim| out.claim(claim));
     out.0
 }
@@ -85,9 +93,40 @@ fn text(value: &str) -> String {
     toml::Value::String(value.to_owned()).to_string()
 }
 
+/// A paragraph as a TOML string whose lines people can read; a line that goes on ends with a backslash.
+fn prose(value: &str) -> String {
+    /// Columns of a line, without what ends it.
+    const WIDTH: usize = 76;
+    // Where a break would lose a space, or a character wants an escape, it stays on one line.
+    let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
+    if value.chars().count() <= WIDTH / 2 || value.split(' ').any(str::is_empty) || !value.chars().all(plain) {
+        return text(value);
+    }
+    let mut out = "\"\"\"\n".to_owned();
+    let mut used = 0;
+    for word in value.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > WIDTH {
+            out.push_str(" \\\n");
+            used = 0;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += length;
+    }
+    out + "\"\"\""
+}
+
 /// A number as a TOML float; `Debug` keeps every bit and always has a point or an exponent.
 fn number(value: f64) -> String {
     format!("{value:?}")
+}
+
+/// A share as the percentage that a file has; such that reading it gives the share again.
+fn percent(share: f64) -> f64 {
+    (share * 100.0 * 1e9).round() / 1e9
 }
 
 fn texts(values: &[String]) -> String {

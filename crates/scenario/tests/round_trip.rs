@@ -163,6 +163,10 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                 workload: Workload { duration_s, producers, groups },
                 timeline,
                 settle: Settle { isr_full_s: wait, drain_s: 0.0, group_catch_up_s: 1e-3, heal },
+                baseline: Baseline {
+                    tolerance: f64::from(brokers) / 100.0,
+                    thresholds: [("latency.*".to_owned(), 0.5), ("isr \"x\"".to_owned(), 0.07)].into(),
+                },
                 claims,
             }
         },
@@ -209,4 +213,24 @@ fn secrets_are_redacted_and_nothing_else() {
     let shown = to_toml(&redacted(&scenario));
     assert!(!shown.contains("hunter2") && !shown.contains("-----") && shown.contains("linger.ms"), "{shown}");
     assert!(to_toml(&scenario).contains("hunter2"));
+}
+
+#[test]
+fn a_description_is_written_in_lines_that_fit_a_terminal_and_reads_back_the_same() {
+    let base = parse(builtin::find("broker-failure").expect("built in").text).expect("it parses");
+    for words in [
+        "word ".repeat(60).trim().to_owned(),
+        format!("{} end", "x".repeat(200)),
+        "two  spaces, which a break would lose, and enough words to need one or perhaps two".to_owned(),
+        "a \"quote\" and a back\\slash, and enough words behind them to need a second line".to_owned(),
+        "ISR [1,2,3] → [1,3] überall, und genug Wörter, dass eine zweite Zeile nötig wird".to_owned(),
+        "short".to_owned(),
+    ] {
+        let scenario = Scenario { description: words.clone(), ..base.clone() };
+        let written = to_toml(&scenario);
+        assert_eq!(parse(&written).expect("it parses").description, words, "{written}");
+    }
+    let written = to_toml(&base);
+    let longest = written.lines().take_while(|line| !line.starts_with("[topology]")).map(|line| line.chars().count());
+    assert!(longest.max().is_some_and(|columns| columns <= 80), "{written}");
 }

@@ -101,6 +101,10 @@ fn cluster_messages_are_the_same_bytes() {
                     ..Default::default()
                 }],
             }],
+            nodes: vec![QuorumNode {
+                node_id: 1,
+                listeners: vec![QuorumListener { name: "CONTROLLER".into(), host: "h".into(), port: 60_000 }],
+            }],
             ..Default::default()
         },
     );

@@ -62,15 +62,36 @@ struct Follower {
     leader: Option<i32>,
     /// When a controller answered last: how late what a snapshot tells may be.
     heard: Instant,
+    /// Since when it reads what was there before it and is told as one state at the end of that.
+    attaching_since: Option<Instant>,
 }
 
-/// Follows until nobody listens.
+/// Follows until nobody listens, from the cluster's first word on.
 pub(super) async fn run(
     controllers: Vec<(i32, SocketAddr)>,
     seen: mpsc::Sender<Observation>,
     image: watch::Sender<Arc<Image>>,
 ) {
+    follow(controllers, seen, image, None).await;
+}
+
+/// Follows until nobody listens; what was before is told as one state.
+pub(super) async fn attach(
+    controllers: Vec<(i32, SocketAddr)>,
+    seen: mpsc::Sender<Observation>,
+    image: watch::Sender<Arc<Image>>,
+) {
+    follow(controllers, seen, image, Some(Instant::now())).await;
+}
+
+async fn follow(
+    controllers: Vec<(i32, SocketAddr)>,
+    seen: mpsc::Sender<Observation>,
+    image: watch::Sender<Arc<Image>>,
+    attaching_since: Option<Instant>,
+) {
     let mut follower = Follower {
+        attaching_since,
         controllers,
         seen,
         image,
@@ -126,7 +147,7 @@ impl Follower {
             }
             self.leader = Some(id);
             if answer.snapshot_id.end_offset >= 0 {
-                self.snapshot(&mut connection, &answer.snapshot_id).await?;
+                self.snapshot(&mut connection, id, &answer.snapshot_id).await?;
             } else if !self.take(&answer).await? {
                 tokio::time::sleep(AGAIN).await;
             }
@@ -178,10 +199,23 @@ impl Follower {
                 taken = true;
             }
         }
-        if taken {
+        self.end_attaching(answer.high_watermark).await?;
+        if taken && self.attaching_since.is_none() {
             self.image.send_replace(Arc::new(self.known.clone()));
         }
         Ok(taken || idle)
+    }
+
+    /// Once all is read that was there when it came, that is told as one state.
+    async fn end_attaching(&mut self, high_watermark: i64) -> Result<(), Trouble> {
+        let Some(since) = self.attaching_since.filter(|_| high_watermark > 0 && self.offset >= high_watermark) else {
+            return Ok(());
+        };
+        self.attaching_since = None;
+        let mut seen = self.known.differences(&Image::default());
+        seen.extend(self.known.controller.map(|(node, epoch)| Observed::Controller { node, epoch }));
+        self.image.send_replace(Arc::new(self.known.clone()));
+        self.tell(ObservedAt::Polled { at: Instant::now(), error: since.elapsed() }, seen).await
     }
 
     async fn batch(&mut self, batch: &Batch) -> Result<(), Trouble> {
@@ -206,14 +240,17 @@ impl Follower {
     }
 
     async fn tell(&self, at: ObservedAt, seen: Vec<Observed>) -> Result<(), Trouble> {
+        if self.attaching_since.is_some() {
+            return Ok(());
+        }
         for what in seen {
             self.seen.send(Observation { at, what }).await.map_err(|_| Trouble::Closed)?;
         }
         Ok(())
     }
 
-    /// Reads a snapshot whole, and tells what is different from what was known before.
-    async fn snapshot(&mut self, connection: &mut Connection, id: &SnapshotId) -> Result<(), Trouble> {
+    /// Reads a snapshot of `leader` whole, and tells what is different from what was known before.
+    async fn snapshot(&mut self, connection: &mut Connection, leader: i32, id: &SnapshotId) -> Result<(), Trouble> {
         let mut bytes = BytesMut::new();
         loop {
             let position = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
@@ -230,7 +267,8 @@ impl Follower {
         }
         let mut rest = bytes.freeze();
         let mut image = Image::default();
-        image.controller = self.known.controller;
+        // A snapshot does not say who leads: the node that answers for it, in the epoch that it was asked in.
+        image.controller = Some((leader, self.epoch));
         while let Some(batch) = Batch::next(&mut rest)? {
             if batch.is_control() {
                 continue;
@@ -245,7 +283,9 @@ impl Follower {
         self.offset = id.end_offset;
         self.last_epoch = id.epoch;
         self.tell(at, seen).await?;
-        self.image.send_replace(Arc::new(self.known.clone()));
+        if self.attaching_since.is_none() {
+            self.image.send_replace(Arc::new(self.known.clone()));
+        }
         Ok(())
     }
 

@@ -153,6 +153,9 @@ impl Image {
     /// What differs from an earlier image: for the moment after a snapshot, which tells states and no changes.
     pub(crate) fn differences(&self, before: &Self) -> Vec<Observed> {
         let mut seen = Vec::new();
+        if let Some((node, epoch)) = self.controller.filter(|_| self.controller != before.controller) {
+            seen.push(Observed::Controller { node, epoch });
+        }
         for (id, now) in &self.brokers {
             let (broker, broker_epoch) = (*id, now.broker_epoch);
             let was = before.brokers.get(id);

@@ -2,7 +2,7 @@
 //! committed and when it wrote it. Nothing at or above the high watermark is told.
 //!
 //! [`image`] is what the log says; [`follow`] the talk with controllers; [`poll`] the poor man's way where no controller
-//! can be reached.
+//! can be read.
 
 mod follow;
 mod image;
@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 pub use image::{BrokerImage, Image, PartitionImage};
 
 use crate::observation::{Observation, ObservedAt};
+use crate::remote::MetadataSource;
 
 /// A running observer; it ends when this is dropped.
 #[derive(Debug)]
@@ -35,11 +36,20 @@ impl Observer {
         Self { task, image }
     }
 
-    /// Asks brokers for their metadata every `every`: what is seen is late by up to that, and says so.
+    /// As [`follow`](Self::follow), of a cluster that is older than its observer: what the log says up to now is told as
+    /// one state, and only then each change.
     #[must_use]
-    pub fn poll(brokers: Vec<SocketAddr>, every: Duration, seen: mpsc::Sender<Observation>) -> Self {
+    pub fn attach(controllers: Vec<(i32, SocketAddr)>, seen: mpsc::Sender<Observation>) -> Self {
         let (tx, image) = watch::channel(Arc::new(Image::default()));
-        let task = tokio::spawn(poll::run(brokers, every, seen, tx)).abort_handle();
+        let task = tokio::spawn(follow::attach(controllers, seen, tx)).abort_handle();
+        Self { task, image }
+    }
+
+    /// Asks for metadata every `every`: what is seen is late by up to that, and says so.
+    #[must_use]
+    pub fn poll(source: Arc<dyn MetadataSource>, every: Duration, seen: mpsc::Sender<Observation>) -> Self {
+        let (tx, image) = watch::channel(Arc::new(Image::default()));
+        let task = tokio::spawn(poll::run(source, every, seen, tx)).abort_handle();
         Self { task, image }
     }
 

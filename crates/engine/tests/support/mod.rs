@@ -1,4 +1,7 @@
 //! What every test with a real Apache Kafka needs.
+#![allow(dead_code)] // Every test program uses its own part of this.
+
+pub(crate) mod dump;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -131,7 +131,9 @@ pub(crate) fn caught_up_us(facts: &Facts<'_>, step: &StepSeen) -> Option<i64> {
             .recovery
             .iter()
             .find(|row| row.broker == node && ((row.restarted_s * 1e6).round() as i64 - step.at_us).abs() <= 1)?;
-        last_us = last_us.max((row.caught_up_s? * 1e6).round() as i64);
+        // By the claim's definition, who never left its ISRs is in them at once.
+        let caught_up_s = if row.never_left { row.restarted_s } else { row.caught_up_s? };
+        last_us = last_us.max((caught_up_s * 1e6).round() as i64);
     }
     Some(last_us)
 }

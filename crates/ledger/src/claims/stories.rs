@@ -64,6 +64,8 @@ impl Story {
         let acked = self.sends.iter().filter(|sample| sample.end == SendEnd::Acked).count() as u64;
         let messages = Messages { sent, acked, in_log: acked, ..Messages::default() };
         answer(&Facts {
+            left_out: &[],
+            polled: None,
             scenario: &self.scenario,
             measured: &measured,
             messages: Some(&messages),

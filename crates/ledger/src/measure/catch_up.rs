@@ -1,13 +1,14 @@
 //! Lag of each group by the second, and how long it took to work off what a fault had piled up.
 //!
 //! Lag is messages acknowledged less messages that the group has advanced over. A message whose outcome stayed unknown and
-//! that is in the log is advanced over but was never acknowledged: lag is too low by their number at most.
+//! that is in the log is advanced over but was never acknowledged: lag is too low by their number at most. Messages that
+//! a new leader has cut off are not waited for: they are taken out of the lag when it acknowledges at their offsets again.
 
 use std::collections::BTreeMap;
 
 use metricstream_scenario::model::Scenario;
 
-use crate::history::Tp;
+use crate::history::{Outcome, Record, Tp};
 use crate::result::CatchUp;
 use crate::sample::{DeliverySample, SendEnd, SendSample};
 
@@ -29,6 +30,21 @@ const NOISE_S: f64 = 0.25;
 struct Second {
     acked: u64,
     advanced: u64,
+    /// Acknowledged before, and cut off since.
+    cut: u64,
+}
+
+/// What acknowledgements and the audit say of one partition's end.
+#[derive(Debug, Clone, Default)]
+struct Tail {
+    /// One past the highest offset that was acknowledged, as far as it still counts.
+    end: i64,
+    /// A leader was elected, and nothing at or beyond `end` has been acknowledged since.
+    new_leader: bool,
+    acked: u64,
+    logged: u64,
+    /// Second and number of what was cut off.
+    cuts: Vec<(i64, u64)>,
 }
 
 /// One group.
@@ -64,11 +80,11 @@ impl Backlog {
 
     /// Lag at the end of each second.
     fn lags(&self) -> Vec<u64> {
-        let (mut acked, mut advanced) = (0_u64, 0_u64);
+        let (mut acked, mut gone) = (0_u64, 0_u64);
         let lag = |second: &Second| {
             acked += second.acked;
-            advanced += second.advanced;
-            acked.saturating_sub(advanced)
+            gone += second.advanced + second.cut;
+            acked.saturating_sub(gone)
         };
         self.seconds.iter().map(lag).collect()
     }
@@ -78,6 +94,8 @@ impl Backlog {
 #[derive(Debug)]
 pub struct Backlogs {
     groups: Vec<Backlog>,
+    tails: BTreeMap<Tp, Tail>,
+    audited: bool,
 }
 
 /// A group's lag, by the second.
@@ -101,7 +119,50 @@ impl Backlogs {
             topics: group.topics.iter().filter_map(index).collect(),
             ..Backlog::default()
         };
-        Self { groups: scenario.workload.groups.iter().map(backlog).collect() }
+        Self { groups: scenario.workload.groups.iter().map(backlog).collect(), tails: BTreeMap::new(), audited: false }
+    }
+
+    /// The partition has another leader: its log may be shorter than the former one's.
+    pub fn new_leader(&mut self, tp: Tp) {
+        self.tails.entry(tp).or_default().new_leader = true;
+    }
+
+    /// What the history says of acknowledged offsets and of the audited log.
+    pub fn record(&mut self, record: &Record) {
+        match record {
+            Record::Outcome { at_us, count, outcome: Outcome::Ok { tp, base_offset }, .. } if *base_offset >= 0 => {
+                let tail = self.tails.entry(*tp).or_default();
+                tail.acked += u64::from(*count);
+                let below = tail.end.saturating_sub(*base_offset);
+                if tail.new_leader && below > 0 {
+                    tail.cuts.push((*at_us, below.unsigned_abs()));
+                    tail.end = *base_offset;
+                }
+                tail.new_leader = false;
+                tail.end = tail.end.max(base_offset.saturating_add(i64::from(*count)));
+            }
+            Record::Logged { tp, count, .. } => self.tails.entry(*tp).or_default().logged += u64::from(*count),
+            Record::AuditDone { .. } => self.audited = true,
+            _ => {}
+        }
+    }
+
+    /// The run is over: what was cut off leaves every group's lag. Acknowledgements of several clients may cross at an
+    /// election and look like a cut; no more can have been cut off than the audit misses. It makes no difference whether
+    /// the group had read them: their offsets are given out again, and are not advanced over twice.
+    pub fn settle(&mut self) {
+        for (tp, tail) in std::mem::take(&mut self.tails) {
+            let mut most = if self.audited { tail.acked.saturating_sub(tail.logged) } else { u64::MAX };
+            for (at_us, count) in tail.cuts {
+                let count = count.min(most);
+                most -= count;
+                for backlog in self.groups.iter_mut().filter(|backlog| backlog.topics.contains(&tp.topic)) {
+                    if let Some(second) = backlog.second(at_us) {
+                        second.cut += count;
+                    }
+                }
+            }
+        }
     }
 
     /// A send.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use metricstream_scenario::model::{Controllers, Scenario};
-use metricstream_scenario::timers::{self, Event};
+use metricstream_scenario::timers::{self, Bound, Event};
 
 use crate::history::Tp;
 use crate::result::Failover;
@@ -80,6 +80,8 @@ pub struct Failovers {
     elections: Vec<Election>,
     last_leader: BTreeMap<Tp, i32>,
     brokers: Vec<BrokerEvent>,
+    /// When which node became the active controller.
+    controllers: Vec<(i64, i32)>,
     believed: BTreeMap<(u32, Tp), i32>,
     learned: Vec<Learned>,
     acks: BTreeMap<Tp, VecDeque<i64>>,
@@ -99,6 +101,13 @@ impl Failovers {
             What::ClientLearned { topic, partition, leader } => {
                 if let Some(tp) = names.tp(topic, *partition) {
                     self.learn(Learned { at_us: event.at_us, tp, leader: *leader });
+                }
+                return;
+            }
+            What::Controller { node, .. } => {
+                // One that says again what is known is no change.
+                if self.controllers.len() < KEPT_MAX && self.controllers.last().is_none_or(|(_, last)| last != node) {
+                    self.controllers.push((event.at_us, *node));
                 }
                 return;
             }
@@ -222,18 +231,16 @@ impl Failovers {
                     && learned.leader == election.to
                     && (election.at_us - election.error_us..next_us).contains(&learned.at_us)
             });
-            let bound = fault
-                .and_then(|fault| bound_of(fault, scenario))
-                .map(|event| timers::predict(event, &broker_config, &BTreeMap::new()));
+            let bound = fault.and_then(|fault| self.predicted(fault, election.at_us, scenario, &broker_config));
             rows.push(Failover {
                 topic: names.topic(election.tp.topic),
                 partition: election.tp.partition,
                 from: election.from,
                 to: election.to,
-                epoch: election.epoch,
+                epoch: (election.epoch >= 0).then_some(election.epoch),
                 fault_s: fault.map(|fault| seconds(fault.at_us)),
                 fenced_s: fenced_us.map(seconds),
-                elected_s: seconds(election.at_us),
+                elected_s: Some(seconds(election.at_us)),
                 learned_s: learned_us.map(|learned| learned.at_us).min().map(seconds),
                 first_ack_s: election.first_ack_us.filter(|at_us| *at_us < next_us).map(seconds),
                 fault: fault.map(|fault| fault.id.clone()),
@@ -249,6 +256,28 @@ impl Failovers {
             });
         }
         rows
+    }
+
+    /// The latest time at which the configuration lets the election be.
+    fn predicted(
+        &self,
+        fault: &StepSeen,
+        elected_us: i64,
+        scenario: &Scenario,
+        config: &BTreeMap<String, String>,
+    ) -> Option<Bound> {
+        let event = bound_of(fault, scenario)?;
+        let mut bound = timers::predict(event, config, &BTreeMap::new());
+        // Another controller, active since, counts every session from its own beginning.
+        let anew = self.controllers.iter().rfind(|(at_us, _)| (fault.at_us + 1..elected_us).contains(at_us));
+        if let Some((active_us, node)) = anew.filter(|_| matches!(event, Event::BrokerKilled | Event::BrokerPaused)) {
+            let since_s = (active_us - fault.at_us) as f64 / 1e6;
+            let session_s = timers::effective_ms("broker.session.timeout.ms", config) as f64 / 1_000.0;
+            bound.max_s = since_s + session_s * 1.125;
+            bound.timer =
+                format!("{}, counted anew by node {node}, active since {:.1} s", bound.timer, seconds(*active_us));
+        }
+        Some(bound)
     }
 
     fn last_change(&self, broker: i32, from_us: i64, to_us: i64) -> Option<BrokerChange> {

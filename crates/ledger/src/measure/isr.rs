@@ -95,8 +95,8 @@ impl Cluster {
             replicas: row.state.replicas.clone(),
             isr: row.state.isr.clone(),
             leader: row.state.leader,
-            leader_epoch: row.state.leader_epoch,
-            partition_epoch: row.state.partition_epoch,
+            leader_epoch: (row.state.leader_epoch >= 0).then_some(row.state.leader_epoch),
+            partition_epoch: (row.state.partition_epoch >= 0).then_some(row.state.partition_epoch),
             error_ms: row.error_us as f64 / 1_000.0,
             clock: row.clock,
         };

@@ -18,6 +18,8 @@ pub mod unavailability;
 pub mod windows;
 
 #[cfg(test)]
+mod cut_stories;
+#[cfg(test)]
 mod group_stories;
 #[cfg(test)]
 pub(crate) mod stories;
@@ -228,6 +230,13 @@ impl Measurements {
         let change = self.cluster.observe(event);
         if let Some(change) = &change {
             self.failovers.partition(change, &self.names);
+            let before = change.before.as_ref().map(|before| before.leader_epoch);
+            let state = &change.now.state;
+            if before.is_some_and(|before| state.leader_epoch > before)
+                && let Some(tp) = self.names.tp(&state.topic, state.partition)
+            {
+                self.backlogs.new_leader(tp);
+            }
         }
         self.failovers.observe(event, &self.names);
         self.phases.observe(event, self.cluster.is_full());
@@ -258,9 +267,10 @@ impl Measurements {
         self.advance(sample.at_us);
     }
 
-    /// A record of the history: assignments and revocations count here.
+    /// A record of the history: assignments, revocations, and what acknowledgements and the audit say of the logs' ends.
     pub fn record(&mut self, record: &Record) {
         self.rebalances.record(record, &self.names);
+        self.backlogs.record(record);
     }
 
     fn advance(&mut self, at_us: i64) {
@@ -313,7 +323,7 @@ impl Measurements {
         self.last_intended_us = self.last_intended_us.max(Some(sample.intended_us));
         let acks = self.acks.get(sample.producer as usize).copied().unwrap_or(usize::MAX);
         self.latency.send(self.phases.at(sample.intended_us), acks, sample);
-        self.rates.send(sample);
+        self.rates.send(sample, &self.phases);
         self.windows.send(sample, self.write_threshold_us);
         // The partition of a keyed message that was never acknowledged is not known.
         if sample.tp.partition < 0 {
@@ -341,7 +351,7 @@ impl Measurements {
         }
         let acks = self.topic_acks.get(usize::from(sample.tp.topic)).copied().unwrap_or(usize::MAX);
         self.latency.delivery(self.phases.at(sample.intended_us), acks, sample);
-        self.rates.delivery(sample);
+        self.rates.delivery(sample, &self.phases);
         self.backlogs.delivery(sample);
         self.rebalances.delivery(sample);
         let baseline = self.is_baseline(sample.delivered_us);
@@ -355,6 +365,7 @@ impl Measurements {
     pub fn finish(&mut self, end_us: i64) -> Measured {
         self.release_sends(i64::MAX);
         self.release_deliveries(i64::MAX);
+        self.backlogs.settle();
         let load_end_us = self.last_intended_us.unwrap_or(0).min(end_us);
         let mut not_measured = Vec::new();
         let throughput = self.rates.rows(&self.phases, load_end_us, &mut not_measured);
@@ -384,7 +395,7 @@ impl Measurements {
             isr: self.cluster.rows(),
             isr_outages: self.cluster.outages(steps),
             rebalances,
-            recovery: recovery::rows(&self.cluster, brokers, steps, end_us),
+            recovery: recovery::rows(&self.cluster, brokers, steps, end_us, &mut not_measured),
             catch_up,
             not_measured,
             write_threshold_us: self.writes.threshold_us(),

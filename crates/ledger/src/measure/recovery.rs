@@ -77,7 +77,13 @@ pub(crate) fn in_service_us(brokers: &[BrokerEvent], broker: i32, kind: &str, at
 }
 
 /// The rows of the result: one per node of each start or resume.
-pub(crate) fn rows(cluster: &Cluster, brokers: &[BrokerEvent], steps: &Steps, end_us: i64) -> Vec<Recovery> {
+pub(crate) fn rows(
+    cluster: &Cluster,
+    brokers: &[BrokerEvent],
+    steps: &Steps,
+    end_us: i64,
+    not_measured: &mut Vec<String>,
+) -> Vec<Recovery> {
     let mut rows = Vec::new();
     for step in steps.all().iter().filter(|step| step.class == Class::Heal) {
         for broker in step.nodes.iter().copied().filter(|node| *node < FIRST_CONTROLLER) {
@@ -89,6 +95,21 @@ pub(crate) fn rows(cluster: &Cluster, brokers: &[BrokerEvent], steps: &Steps, en
                     && event.change == BrokerChange::Unfenced
                     && event.at_us + event.error_us >= step.at_us
             });
+            // It came back to an ISR that it had never left: the ISR says nothing of how far it was behind.
+            let at_once = |holds: &dyn Fn(&State<'_>) -> bool| {
+                step.kind == "resume"
+                    && service_us == Some(step.at_us)
+                    && first_when(cluster, step.at_us, step.at_us + 1, holds) == Some(step.at_us)
+            };
+            let never_left = at_once(&|state| in_every_isr(state, broker));
+            let never_short = never_left && at_once(&all_full);
+            if never_left {
+                not_measured.push(format!(
+                    "recovery of broker {broker} at {:.1} s: it was resumed before it had left an ISR, so none tells when it \
+                     had caught up",
+                    seconds(step.at_us)
+                ));
+            }
             let when = |until_us, holds: &dyn Fn(&State<'_>) -> bool| {
                 service_us.and_then(|from_us| first_when(cluster, from_us, until_us, holds)).map(seconds)
             };
@@ -96,8 +117,9 @@ pub(crate) fn rows(cluster: &Cluster, brokers: &[BrokerEvent], steps: &Steps, en
                 broker,
                 restarted_s: seconds(step.at_us),
                 unfenced_s: unfenced.map(|event| event.at_us).filter(|at_us| *at_us <= until_us).map(seconds),
-                caught_up_s: when(until_us, &|state| in_every_isr(state, broker)),
-                isr_full_s: when(i64::MAX, &all_full),
+                caught_up_s: when(until_us, &|state| in_every_isr(state, broker)).filter(|_| !never_left),
+                isr_full_s: when(i64::MAX, &all_full).filter(|_| !never_short),
+                never_left,
             });
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use metricstream_scenario::model::{
-    Controllers, Group, GroupProtocol, Producer, Profile, Scenario, Settle, Topic, Topology, Workload,
+    Baseline, Controllers, Group, GroupProtocol, Producer, Profile, Scenario, Settle, Topic, Topology, Workload,
 };
 
 use crate::timeline::{Clock, PartitionState, What};
@@ -54,6 +54,7 @@ pub(crate) fn scenario() -> Scenario {
         },
         timeline: Vec::new(),
         settle: Settle { isr_full_s: 60.0, drain_s: 10.0, group_catch_up_s: 30.0, heal: true },
+        baseline: Baseline::default(),
         claims: Vec::new(),
     }
 }
@@ -209,10 +210,10 @@ fn a_killed_broker_as_a_table() {
             row.partition,
             row.from,
             row.to,
-            row.epoch,
+            row.epoch.unwrap_or(-1),
             row.fault_s,
             row.fenced_s,
-            row.elected_s,
+            row.elected_s.unwrap_or(-1.0),
             row.first_ack_s,
             row.predicted.as_deref().unwrap_or("-")
         );
@@ -317,7 +318,7 @@ fn the_limiting_side_is_told_both_ways() {
     let client = |cpu_share, in_flight, queued| {
         let mut rates = throughput::Rates::new(false);
         let (sends, _) = load(10 * S, (0, 0));
-        sends.iter().for_each(|sample| rates.send(sample));
+        sends.iter().for_each(|sample| rates.send(sample, &phases::Phases::default()));
         for second in 0..10 {
             rates.client(&ClientSample {
                 producer: 0,

@@ -1,7 +1,7 @@
 //! Acknowledged and delivered messages per second, by phase, and which side limited them.
 //!
-//! One bucket per second of the run's clock; only seconds that lie wholly in a phase count, and those of the warm-up do
-//! not. The rule for `limited_by` is in [`limit`].
+//! Messages are counted in the phase in which they were acknowledged (delivered), without the warm-up; what clients said of
+//! themselves by the second. The rule for `limited_by` is in [`limit`].
 
 use crate::result::Throughput;
 use crate::sample::{ClientSample, DeliverySample, SendEnd, SendSample};
@@ -19,13 +19,13 @@ const BUSY_CPU_SHARE: f64 = 0.85;
 /// A condition holds in a phase if it holds in this share of the samples.
 const MOST: f64 = 0.8;
 
+/// Messages of one phase.
 #[derive(Debug, Clone, Copy, Default)]
-struct Second {
+struct Count {
     intended: u64,
     acked: u64,
     delivered: u64,
     acked_bytes: u64,
-    clients: Clients,
 }
 
 /// What the clients said in one second.
@@ -77,10 +77,13 @@ pub(crate) fn limit(scheduled: bool, intended: u64, acked: u64, clients: &Client
     Some("client")
 }
 
-/// The buckets.
+/// The counts.
 #[derive(Debug, Default)]
 pub struct Rates {
-    seconds: Vec<Second>,
+    /// By phase; those of the warm-up apart.
+    phases: Vec<Count>,
+    warm_up: Count,
+    seconds: Vec<Clients>,
     scheduled: bool,
     pub(crate) dropped: u64,
 }
@@ -88,45 +91,49 @@ pub struct Rates {
 impl Rates {
     /// `scheduled`: whether every producer has a rate.
     pub fn new(scheduled: bool) -> Self {
-        Self { seconds: Vec::new(), scheduled, dropped: 0 }
+        Self { scheduled, ..Self::default() }
     }
 
-    fn second(&mut self, at_us: i64) -> Option<&mut Second> {
+    fn count(&mut self, phase: usize, at_us: i64) -> &mut Count {
+        if phase == 0 && at_us < WARM_UP_US {
+            return &mut self.warm_up;
+        }
+        if phase >= self.phases.len() {
+            self.phases.resize(phase + 1, Count::default());
+        }
+        &mut self.phases[phase]
+    }
+
+    fn second(&mut self, at_us: i64) -> Option<&mut Clients> {
         let index = usize::try_from(at_us.div_euclid(SECOND_US)).ok()?;
         if index >= SECONDS_MAX {
             self.dropped += 1;
             return None;
         }
         if index >= self.seconds.len() {
-            self.seconds.resize(index + 1, Second::default());
+            self.seconds.resize(index + 1, Clients::default());
         }
         self.seconds.get_mut(index)
     }
 
-    /// A send.
-    pub fn send(&mut self, sample: &SendSample) {
-        if let Some(second) = self.second(sample.intended_us) {
-            second.intended += 1;
-        }
-        if sample.end == SendEnd::Acked
-            && let Some(second) = self.second(sample.done_us)
-        {
-            second.acked += 1;
-            second.acked_bytes += u64::from(sample.size_bytes);
+    /// A send; `phases` as far as they are known, which is further than its end.
+    pub fn send(&mut self, sample: &SendSample, phases: &Phases) {
+        self.count(phases.at(sample.intended_us), sample.intended_us).intended += 1;
+        if sample.end == SendEnd::Acked {
+            let count = self.count(phases.at(sample.done_us), sample.done_us);
+            count.acked += 1;
+            count.acked_bytes += u64::from(sample.size_bytes);
         }
     }
 
     /// A delivery.
-    pub fn delivery(&mut self, sample: &DeliverySample) {
-        if let Some(second) = self.second(sample.delivered_us) {
-            second.delivered += 1;
-        }
+    pub fn delivery(&mut self, sample: &DeliverySample, phases: &Phases) {
+        self.count(phases.at(sample.delivered_us), sample.delivered_us).delivered += 1;
     }
 
     /// What a client said of itself.
     pub fn client(&mut self, sample: &ClientSample) {
-        let Some(second) = self.second(sample.at_us) else { return };
-        let clients = &mut second.clients;
+        let Some(clients) = self.second(sample.at_us) else { return };
         clients.samples += 1;
         if let Some(share) = sample.cpu_share {
             clients.with_cpu += 1;
@@ -138,10 +145,13 @@ impl Rates {
         clients.queue_full += u32::from(sample.queue_limit > 0 && sample.queued * 10 >= sample.queue_limit * 9);
     }
 
-    fn whole_seconds(&self, from_us: i64, to_us: i64) -> Option<std::ops::Range<usize>> {
-        let first = usize::try_from((from_us + SECOND_US - 1).div_euclid(SECOND_US)).ok()?;
-        let end = usize::try_from(to_us.div_euclid(SECOND_US)).ok()?.min(self.seconds.len());
-        (first < end).then_some(first..end)
+    /// What clients said in the seconds that lie for the most part in a phase.
+    fn clients(&self, from_us: i64, to_us: i64) -> Clients {
+        let second = |us: i64| usize::try_from((us + SECOND_US / 2).div_euclid(SECOND_US)).unwrap_or(0);
+        let to = second(to_us).min(self.seconds.len());
+        let mut sum = Clients::default();
+        self.seconds.get(second(from_us).min(to)..to).unwrap_or_default().iter().for_each(|one| sum.add(one));
+        sum
     }
 
     /// One row per phase in which load was offered; `load_end_us` is where it ended.
@@ -152,12 +162,19 @@ impl Rates {
             if from_us >= load_end_us {
                 continue;
             }
+            let to_us = to_us.min(load_end_us);
+            let mut count = self.phases.get(index).copied().unwrap_or_default();
             // A first phase that is hardly longer than the warm-up would be left with nothing.
-            let from_us = if index == 0 && to_us > 2 * WARM_UP_US { WARM_UP_US } else { from_us };
-            let range = self.whole_seconds(from_us, to_us.min(load_end_us));
-            let seconds = range.and_then(|range| self.seconds.get(range)).unwrap_or_default();
-            if seconds.is_empty() {
-                not_measured.push(format!("throughput of `{phase}`: the phase holds no whole second under load"));
+            let warm_up_counts = index == 0 && to_us <= 2 * WARM_UP_US;
+            let from_us = if index > 0 || warm_up_counts { from_us } else { WARM_UP_US };
+            if warm_up_counts {
+                count.intended += self.warm_up.intended;
+                count.acked += self.warm_up.acked;
+                count.delivered += self.warm_up.delivered;
+                count.acked_bytes += self.warm_up.acked_bytes;
+            }
+            if to_us - from_us < SECOND_US {
+                not_measured.push(format!("throughput of `{phase}`: less than a second of it is under load"));
                 rows.push(Throughput {
                     phase,
                     acked_per_s: None,
@@ -167,24 +184,18 @@ impl Rates {
                 });
                 continue;
             }
-            let (mut sum, mut clients) = (Second::default(), Clients::default());
-            for second in seconds {
-                sum.intended += second.intended;
-                sum.acked += second.acked;
-                sum.delivered += second.delivered;
-                sum.acked_bytes += second.acked_bytes;
-                clients.add(&second.clients);
-            }
-            let per_s = |count: u64| count as f64 / seconds.len() as f64;
-            let limited_by = limit(self.scheduled, sum.intended, sum.acked, &clients);
+            let length_s = (to_us - from_us) as f64 / SECOND_US as f64;
+            let per_s = |count: u64| count as f64 / length_s;
+            let clients = self.clients(from_us, to_us);
+            let limited_by = limit(self.scheduled, count.intended, count.acked, &clients);
             if limited_by.is_none() {
                 not_measured.push(format!("limited_by of `{phase}`: the clients gave no statistics in it"));
             }
             rows.push(Throughput {
                 phase,
-                acked_per_s: Some(per_s(sum.acked)),
-                delivered_per_s: Some(per_s(sum.delivered)),
-                mb_per_s: Some(per_s(sum.acked_bytes) / 1e6),
+                acked_per_s: Some(per_s(count.acked)),
+                delivered_per_s: Some(per_s(count.delivered)),
+                mb_per_s: Some(per_s(count.acked_bytes) / 1e6),
                 limited_by: limited_by.map(str::to_owned),
             });
         }

@@ -232,11 +232,14 @@ pub(super) fn back(facts: &Facts<'_>, step: &StepSeen) -> String {
     let caught_us = crate::claims::cluster::caught_up_us(facts, step);
     let start_s = (service_us - step.at_us) as f64 / 1e6;
     let caught = match caught_us {
+        Some(caught_us) if caught_us <= step.at_us => {
+            "it had left no ISR, so none tells how far it was behind".to_owned()
+        }
         Some(caught_us) => {
             let fetch_s = (caught_us - service_us).max(0) as f64 / 1e6;
-            format!("its followers had caught up {fetch_s:.1} s later")
+            format!("its replicas were in sync {fetch_s:.1} s later")
         }
-        None => "its followers did not catch up in the run".to_owned(),
+        None => "its replicas did not catch up in the run".to_owned(),
     };
     if start_s < 0.05 {
         return format!("{} was never fenced; {caught}", nodes_text(&step.nodes));

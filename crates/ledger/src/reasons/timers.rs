@@ -77,7 +77,9 @@ pub(super) fn client_timer(config: &BTreeMap<String, String>, length_s: f64, nam
     names.iter().find_map(|name| {
         let value = timers::effective_ms(name, config);
         let value_s = value as f64 / 1_000.0;
-        let near = value > 0 && (value_s * 0.9..=value_s + LATE_S).contains(&length_s);
+        // A short timer leaves a machine less room than a long one: else it would explain everything.
+        let late_s = (value_s / 2.0).clamp(0.2, LATE_S);
+        let near = value > 0 && (value_s * 0.9..=value_s + late_s).contains(&length_s);
         near.then(|| format!("{name} = {value}"))
     })
 }

@@ -299,6 +299,7 @@ impl Context {
             outbox.take()
         };
         if !records.is_empty() {
+            self.shared.counters.note_ends(&records);
             self.sink.send(LoadEvent::Records(records));
         }
         if !samples.is_empty() {

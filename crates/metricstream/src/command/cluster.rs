@@ -11,6 +11,7 @@ use crate::cli::{ClusterCommand, EngineName, Format, NodeArgs, UpArgs};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::spinner::Spinner;
 use crate::supervisor::protocol::{self, Answer, NodeAction, Request, Status};
 use crate::supervisor::server;
 
@@ -33,7 +34,10 @@ pub(crate) async fn run(what: ClusterCommand) -> Ending {
         ClusterCommand::Pause(node) => act(NodeAction::Pause, &node).await,
         ClusterCommand::Resume(node) => act(NodeAction::Resume, &node).await,
         ClusterCommand::Down { name } => {
-            say(protocol::ask(&name, &Request::Down, Duration::from_secs(90)).await?);
+            let spinner = Spinner::on_terminal("ending the cluster");
+            let answer = protocol::ask(&name, &Request::Down, Duration::from_secs(90)).await;
+            drop(spinner);
+            say(answer?);
             // Its socket goes last: until then the name is not free.
             let path = protocol::socket_path(&name)?;
             let deadline = Instant::now() + Duration::from_secs(10);
@@ -53,12 +57,17 @@ fn say(answer: Answer) {
 
 async fn act(action: NodeAction, node: &NodeArgs) -> Ending {
     let request = Request::Node { action, node: node.node };
-    say(protocol::ask(&node.name, &request, Duration::from_secs(90)).await?);
+    let spinner = Spinner::on_terminal(&format!("{} node {}", action.doing(), node.node));
+    let answer = protocol::ask(&node.name, &request, Duration::from_secs(90)).await;
+    drop(spinner);
+    say(answer?);
     Ok(Code::Pass)
 }
 
 async fn wait(name: &str, isr_full: bool, timeout: Duration) -> Ending {
     let deadline = Instant::now() + timeout;
+    let what = if isr_full { "waiting until every ISR is full" } else { "waiting until every partition has a leader" };
+    let _spinner = Spinner::on_terminal(what);
     loop {
         let status = protocol::status(name).await?;
         let ready = status.partitions.iter().all(|p| p.leader >= 0);
@@ -77,18 +86,27 @@ async fn wait(name: &str, isr_full: bool, timeout: Duration) -> Ending {
 
 fn describe(status: &Status) -> String {
     let mut text = format!(
-        "{}   {} {}   profile {}   bootstrap {}\n",
+        "{}   {} {}   profile {}\nbootstrap {}\n\n",
         status.name, status.engine, status.version, status.profile, status.bootstrap
     );
     for n in &status.nodes {
-        let active = if status.active_controller == Some(n.id) { "   active controller" } else { "" };
+        // The last that was known to be active may be gone.
+        let active =
+            if status.active_controller == Some(n.id) && n.state == "running" { "   active controller" } else { "" };
         let fenced = if n.fenced == Some(true) { ", fenced" } else { "" };
         text.push_str(&format!("{} {}   {}{fenced}   port {}{active}\n", n.role, n.id, n.state, n.port));
     }
+    if !status.partitions.is_empty() {
+        text.push('\n');
+    }
     for p in &status.partitions {
+        let list = |ids: &[i32]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let leader = if p.leader < 0 { "none".to_owned() } else { p.leader.to_string() };
+        let (replicas, isr) = (list(&p.replicas), list(&p.isr));
+        let short = if p.isr.len() < p.replicas.len() { "   not full" } else { "" };
         text.push_str(&format!(
-            "{}-{}   leader {}   replicas {:?}   ISR {:?}\n",
-            p.topic, p.partition, p.leader, p.replicas, p.isr
+            "{}-{}   leader {leader}   replicas [{replicas}]   ISR [{isr}]{short}\n",
+            p.topic, p.partition
         ));
     }
     text
@@ -101,7 +119,13 @@ async fn up(args: UpArgs) -> Ending {
     if args.detach {
         return detach(&args).await;
     }
-    server::own(&args, |bootstrap| output::print(&format!("bootstrap {bootstrap}\n")), output::note).await
+    let spinner = Spinner::begin();
+    let progress = spinner.teller();
+    let ready = |bootstrap: &str| {
+        drop(spinner);
+        output::print(&format!("bootstrap {bootstrap}\n"));
+    };
+    server::own(&args, ready, progress).await
 }
 
 /// Ends a supervisor that is not wanted any more, unless it was let go.
@@ -128,6 +152,7 @@ async fn detach(args: &UpArgs) -> Ending {
     }
     let Some(stdout) = child.stdout.take() else { return Err(Failure::environment("the supervisor has no output")) };
     let mut starting = Starting(Some(child));
+    let spinner = Spinner::begin();
     let (tx, mut lines) = tokio::sync::mpsc::channel::<String>(64);
     std::thread::spawn(move || {
         BufReader::new(stdout).lines().map_while(Result::ok).all(|line| tx.blocking_send(line).is_ok())
@@ -140,8 +165,9 @@ async fn detach(args: &UpArgs) -> Ending {
         let Some(line) = line else { return Err(Failure::environment("the supervisor ended without a word")) };
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
         match word {
-            "progress" => output::note(rest),
+            "progress" => spinner.step(rest),
             "ready" => {
+                drop(spinner);
                 starting.0.take();
                 output::print(&format!("bootstrap {rest}\n"));
                 return Ok(Code::Pass);

@@ -1,12 +1,14 @@
 //! `consume`: reads a topic as a member of a group and tells of every rebalance.
 
+use std::sync::atomic::Ordering;
+
 use metricstream_load::tools::{self, Seen};
 use serde_json::json;
 
 use super::produce::stop_on_interrupt;
-use super::{blocking, client_of};
-use crate::cli::{ConsumeArgs, Format, key_value};
-use crate::exit::{Code, Ending};
+use super::{blocking, client_of, client_settings};
+use crate::cli::{ConsumeArgs, Format};
+use crate::exit::{Code, Ending, Failure};
 use crate::output;
 
 pub(crate) async fn run(args: ConsumeArgs) -> Ending {
@@ -17,24 +19,45 @@ pub(crate) async fn run(args: ConsumeArgs) -> Ending {
             [topic.clone(), group.clone()]
         }
         [topic, group] => [topic.clone(), group.clone()],
-        _ => return Err(crate::exit::Failure::usage("want [BROKERS] TOPIC GROUP")),
+        _ => return Err(Failure::usage("want [BROKERS] TOPIC GROUP")),
     };
+    let settings = client_settings(&args.config)?;
     let mut client = client_of(&at).await?;
     client.set("group.id", &group).set("client.id", "metricstream-consume");
     client.set("auto.offset.reset", if args.from_beginning { "earliest" } else { "latest" });
-    if args.protocol == "consumer" {
-        client.set("group.protocol", "consumer");
-    } else {
-        client.set("partition.assignment.strategy", &args.assignor);
+    match (args.protocol.as_str(), args.assignor.as_deref()) {
+        ("consumer", Some(assignor @ ("uniform" | "range"))) => {
+            client.set("group.protocol", "consumer").set("group.remote.assignor", assignor);
+        }
+        ("consumer", None) => {
+            client.set("group.protocol", "consumer");
+        }
+        ("consumer", Some(other)) => {
+            let text =
+                format!("--assignor {other}: in the protocol `consumer` the cluster assigns; allowed: uniform, range");
+            return Err(Failure::usage(text));
+        }
+        (_, Some("uniform")) => {
+            return Err(Failure::usage("--assignor uniform: it belongs to --protocol consumer"));
+        }
+        (_, assignor) => {
+            client.set("partition.assignment.strategy", assignor.unwrap_or("roundrobin"));
+        }
     }
-    for one in &args.config {
-        let (key, value) = key_value("--config", one)?;
+    for (key, value) in settings {
         client.set(key, value);
     }
     let stop = stop_on_interrupt()?;
     let format = args.format;
-    let read =
-        blocking(move || tools::consume(&client, &topic, args.count, &stop, &mut |seen| print(&seen, format))).await?;
+    let work = move || {
+        let mut tell = |seen| {
+            print(&seen, format);
+            // `| head` has what it wanted.
+            stop.fetch_or(output::is_over(), Ordering::Relaxed);
+        };
+        tools::consume(&client, &topic, args.count, &stop, &mut tell)
+    };
+    let read = blocking(work).await?;
     output::note(&format!("{read} messages read"));
     // Ctrl-C is how a person ends a consumer: nothing went wrong.
     Ok(Code::Pass)

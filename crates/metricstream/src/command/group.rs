@@ -28,7 +28,9 @@ pub(crate) async fn run(what: GroupCommand) -> Ending {
                 output::print(&format!("{:#}\n", json!(g)));
                 return Ok(Code::Pass);
             }
-            output::print(&format!("Group: {}   State: {}   Assignor: {}\n", g.group, g.state, g.protocol));
+            // A group without members has none.
+            let assignor = if g.protocol.is_empty() { "none" } else { &g.protocol };
+            output::print(&format!("Group: {}   State: {}   Assignor: {assignor}\n", g.group, g.state));
             for m in &g.members {
                 output::print(&format!("Member: {}   Owns: [{}]\n", m.client_id, m.assignment.join(", ")));
             }

@@ -5,28 +5,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metricstream_load::tools;
+use metricstream_report::text::thousands;
 
-use super::{blocking, client_of};
-use crate::cli::{ProduceArgs, key_value};
+use super::{blocking, client_of, client_settings};
+use crate::cli::ProduceArgs;
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::spinner::Spinner;
 
 pub(crate) async fn run(args: ProduceArgs) -> Ending {
     if args.rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
         return Err(Failure::usage("--rate: want a number above 0"));
     }
+    let settings = client_settings(&args.config)?;
     let mut client = client_of(&args.at).await?;
     client.set("acks", &args.acks);
     if args.acks == "all" || args.acks == "-1" {
         client.set("enable.idempotence", "true");
     }
-    for one in &args.config {
-        let (key, value) = key_value("--config", one)?;
+    for (key, value) in settings {
         client.set(key, value);
     }
     let stop = stop_on_interrupt()?;
     let stopped = Arc::clone(&stop);
+    // Not while a person may be typing the lines.
+    let telling = |count| Spinner::on_terminal(&format!("sending {} messages to {}", thousands(count), args.topic));
+    let spinner = args.count.map(telling);
     let sent = blocking(move || {
         let size = args.size as usize;
         match args.count {
@@ -44,7 +49,9 @@ pub(crate) async fn run(args: ProduceArgs) -> Ending {
             }
         }
     })
-    .await?;
+    .await;
+    drop(spinner);
+    let sent = sent?;
     output::print(&format!("{sent} messages acknowledged\n"));
     Ok(if stopped.load(Ordering::Relaxed) { Code::Interrupted } else { Code::Pass })
 }

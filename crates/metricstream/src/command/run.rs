@@ -1,46 +1,68 @@
 //! `run`: one scenario, from file to verdict.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-use metricstream_ledger::result::{RunResult, Verdict};
-use metricstream_ledger::timeline::{TimelineEvent, What};
+use metricstream_ledger::result::Verdict;
 use metricstream_report::terminal::{Options, render};
 use metricstream_report::view::View;
 use metricstream_scenario::Scenario;
+use serde_json::json;
 
+use super::compare;
 use crate::cli::{EngineName, Format, RunArgs};
-use crate::drive::{self, Finished, Trial};
+use crate::drive::remote::RemoteArgs;
+use crate::drive::topics::TopicRules;
+use crate::drive::{self, Finished, Place, Trial};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
-use crate::rundir::RunDir;
+use crate::live::Follower;
+use crate::rundir::{self, RunDir};
 use crate::{output, source};
 
 pub(crate) async fn run(args: RunArgs) -> Ending {
-    let scenario = source::load(&args.scenario, &args.set, args.profile)?;
-    if args.engine == EngineName::Remote {
-        return Err(refuse_remote(&scenario));
-    }
-    let baseline = args.baseline.as_deref().map(read_result).transpose()?;
+    let (scenario, left_out) = if args.without_faults {
+        source::load_without_faults(&args.scenario, &args.set, args.profile)?
+    } else {
+        (source::load(&args.scenario, &args.set, args.profile)?, Vec::new())
+    };
+    let properties = super::client_properties(args.at.client_config.as_deref())?;
+    let place = place_of(&args, &scenario, &properties).await?;
+    let baseline = args.baseline.as_deref().map(compare::read_results).transpose()?;
     let interrupt = Interrupt::listen()?;
     let seed = args.seed.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed);
-    let properties = super::client_properties(args.at.client_config.as_deref())?;
+    let trials = match args.repeat {
+        1 => None,
+        _ => Some(RunDir::of_trials(args.out.as_deref(), &scenario.name, seed)?),
+    };
     let mut results = Vec::new();
     let mut worst = Code::Pass;
     for trial in 0..args.repeat {
         let seed = seed.wrapping_add(u64::from(trial));
-        let out =
-            args.out.clone().map(|out| if args.repeat > 1 { out.join(format!("trial-{}", trial + 1)) } else { out });
+        let out = match &trials {
+            Some(trials) => Some(trials.join(format!("trial-{}", trial + 1))),
+            None => args.out.clone(),
+        };
+        let dir = RunDir::create(out.as_deref(), &scenario.name, seed)?;
+        let path = dir.path().to_path_buf();
         let trial = Trial {
+            place: place.clone(),
             scenario: scenario.clone(),
+            left_out: left_out.clone(),
             seed,
-            dir: RunDir::create(out.as_deref(), &scenario.name, seed)?,
+            dir,
             strict: args.strict,
-            kafka_version: args.kafka_version.clone(),
             properties: properties.clone(),
         };
-        let mut tell = timeline_lines(args.format);
-        let finished = Box::pin(drive::run(trial, interrupt.clone(), output::note, &mut tell)).await?;
-        show(&finished, &scenario, args.format);
+        let follower = Follower::begin(&scenario, engine_word(args.engine), seed, args.format == Format::Json);
+        let (watch, mut tell) = (follower.watch(), follower.tell());
+        let finished = Box::pin(drive::run(trial, interrupt.clone(), watch, &mut tell)).await;
+        // The terminal is given back before anything else is said on it.
+        drop(follower);
+        let finished = finished.inspect_err(|_| rundir::forget_if_nothing_happened(&path))?;
+        // Of several runs one document is printed, at the end.
+        if trials.is_none() || args.format == Format::Text {
+            show(&finished, &scenario, args.format);
+        }
         if let Some(disk) = &finished.disk {
             output::note(&format!(
                 "error: the run directory is not whole: {disk}. Free some space; the verdict above stands"
@@ -50,63 +72,87 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         worst = worse(worst, code_of(&finished));
         results.push(finished.result);
         if finished.interrupted {
-            return Ok(Code::Interrupted);
+            worst = Code::Interrupted;
+            break;
         }
     }
-    if args.repeat > 1 && args.format == Format::Text {
-        output::print(&summary(&results));
+    if let Some(trials) = &trials {
+        let summary = compare::summary_json(&results);
+        if let Err(error) = std::fs::write(trials.join("summary.json"), format!("{summary:#}\n")) {
+            output::note(&format!("error: {}: {error}", trials.join("summary.json").display()));
+            worst = worse(worst, Code::Environment);
+        }
+        match args.format {
+            Format::Text => output::print(&compare::summary_text(&results)),
+            Format::Json => output::print(&format!("{:#}\n", json!({ "results": results, "summary": summary }))),
+        }
     }
-    if let (Some(baseline), Some(now)) = (&baseline, results.last())
-        && compare(baseline, now, args.tolerance, args.format)
+    if let Some(baseline) = &baseline
+        && worst != Code::Interrupted
+        && compare::is_worse(baseline, &results, &scenario, args.tolerance, args.format)
     {
         worst = worse(worst, Code::Violated);
     }
     Ok(worst)
 }
 
-fn refuse_remote(scenario: &Scenario) -> Failure {
-    let mut cannot: Vec<&str> = scenario.timeline.iter().map(|step| step.action.word()).collect();
-    cannot.sort_unstable();
-    cannot.dedup();
-    let cannot = if cannot.is_empty() {
-        String::new()
-    } else {
-        format!(" It could not do {} of {}.", cannot.join(", "), scenario.name)
-    };
-    Failure::usage(format!(
-        "engine remote does not run scenarios yet: its load and audit are not joined to it.{cannot} Use --engine kafka"
-    ))
+/// Where the cluster comes from; what it cannot do is said before anything starts.
+async fn place_of(
+    args: &RunArgs,
+    scenario: &Scenario,
+    properties: &BTreeMap<String, String>,
+) -> Result<Place, Failure> {
+    let of_remote = [
+        ("--bootstrap", args.at.bootstrap.is_some()),
+        ("--use-existing-topics", args.use_existing_topics),
+        ("--keep-topics", args.keep_topics),
+    ];
+    let of_kafka = [("--kafka-version", args.kafka_version.is_some()), ("--profile", args.profile.is_some())];
+    let given = |options: &[(&'static str, bool)]| options.iter().find(|(_, given)| *given).map(|(name, _)| *name);
+    match args.engine {
+        EngineName::Kafka => match given(&of_remote) {
+            Some(name) => {
+                Err(Failure::usage(format!("{name} is of a cluster that somebody else runs: --engine remote")))
+            }
+            None => Ok(Place::Kafka { version: args.kafka_version.clone() }),
+        },
+        EngineName::Remote => {
+            if let Some(name) = given(&of_kafka) {
+                return Err(Failure::usage(format!(
+                    "{name} is of a cluster that this run starts; engine remote takes what is there"
+                )));
+            }
+            refuse_faults(scenario)?;
+            let bootstrap = super::bootstrap_of(&args.at, properties).await?;
+            let rules = TopicRules { use_existing: args.use_existing_topics, keep: args.keep_topics };
+            Ok(Place::Remote(RemoteArgs { bootstrap, rules }))
+        }
+    }
 }
 
-/// In a pipe and on a terminal alike: the timeline goes to standard error as it happens.
-fn timeline_lines(format: Format) -> impl FnMut(&TimelineEvent) + Send {
-    let quiet = format == Format::Json;
-    move |event| {
-        if quiet {
-            return;
-        }
-        let text = match &event.what {
-            What::ClusterReady { bootstrap, took_ms } => {
-                format!("cluster ready after {:.1} s at {bootstrap}", *took_ms as f64 / 1e3)
-            }
-            What::Phase { name } => format!("phase {name}"),
-            What::Fault { id, kind, target, nodes, .. } => format!("{id}: {kind} {target} → {nodes:?}"),
-            What::Healed { id, by, nodes, .. } => format!("{id} healed by {by} {nodes:?}"),
-            What::FaultFailed { id, error } => format!("{id} failed: {error}"),
-            What::BrokerFenced { broker, .. } => format!("broker {broker} fenced"),
-            What::BrokerUnfenced { broker, .. } => format!("broker {broker} unfenced"),
-            What::Controller { node, epoch } => format!("controller {node} is active, epoch {epoch}"),
-            What::Partition(p) if !p.topic.starts_with("__") => {
-                format!("{}-{}: leader {} epoch {} ISR {:?}", p.topic, p.partition, p.leader, p.leader_epoch, p.isr)
-            }
-            What::Assignment { group, member, partitions, .. } => {
-                format!("{group}/{member} owns [{}]", partitions.join(", "))
-            }
-            What::Member { group, member, change } => format!("{group}/{member}: {change}"),
-            What::Note { text } => text.clone(),
-            _ => return,
-        };
-        output::note(&format!("{:8.2}  {text}", event.at_us as f64 / 1e6));
+fn refuse_faults(scenario: &Scenario) -> Result<(), Failure> {
+    let faults: Vec<String> = scenario
+        .faults()
+        .map(|step| {
+            let target = step.action.target().map(|target| format!(" {target}")).unwrap_or_default();
+            format!("\n  {}: {}{target}", step.id, step.action.word())
+        })
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "engine remote cannot break or mend nodes of a cluster that is not ours, and {} does:{}\nRun its load and audit \
+         without them: --without-faults. Or run all of it on a cluster of its own: --engine kafka",
+        scenario.name,
+        faults.concat()
+    )))
+}
+
+fn engine_word(engine: EngineName) -> &'static str {
+    match engine {
+        EngineName::Kafka => "kafka",
+        EngineName::Remote => "remote",
     }
 }
 
@@ -140,32 +186,4 @@ fn worse(a: Code, b: Code) -> Code {
         Code::Interrupted => 4,
     };
     if rank(b) > rank(a) { b } else { a }
-}
-
-fn summary(results: &[RunResult]) -> String {
-    let mut text = format!("\n{} runs: mean ± coefficient of variation\n", results.len());
-    for row in metricstream_ledger::compare::summary(results) {
-        let variation = row.variation.map_or_else(|| "–".to_owned(), |v| format!("{:.0} %", v * 100.0));
-        text.push_str(&format!("  {:52} {:12.3} ± {variation} (of {})\n", row.quantity, row.mean, row.runs));
-    }
-    text
-}
-
-/// Whether anything is worse than the tolerance allows.
-fn compare(baseline: &RunResult, now: &RunResult, tolerance: f64, format: Format) -> bool {
-    let differences = metricstream_ledger::compare::compare(baseline, now, tolerance);
-    let failed = differences.iter().any(|d| d.failed);
-    for difference in differences.iter().filter(|d| d.failed) {
-        let now = difference.now.map_or_else(|| "gone".to_owned(), |now| format!("{now:.3}"));
-        let line = format!("worse than the baseline: {} was {:.3}, is {now}", difference.quantity, difference.baseline);
-        if format == Format::Text { output::print(&format!("{line}\n")) } else { output::note(&line) }
-    }
-    failed
-}
-
-fn read_result(dir: &std::path::Path) -> Result<RunResult, Failure> {
-    let path: PathBuf = if dir.is_dir() { dir.join("result.json") } else { dir.to_path_buf() };
-    let wrong = |e: &dyn std::fmt::Display| Failure::usage(format!("--baseline {}: {e}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|e| wrong(&e))?;
-    serde_json::from_str(&text).map_err(|e| wrong(&e))
 }

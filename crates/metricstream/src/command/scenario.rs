@@ -1,6 +1,7 @@
 //! `scenario list｜show｜validate`.
 
-use metricstream_scenario::{builtin, effective_broker_config, parse, to_toml};
+use metricstream_report::text::wrap;
+use metricstream_scenario::{builtin, explain, parse, to_toml};
 use serde_json::json;
 
 use crate::cli::{Format, ScenarioCommand};
@@ -12,10 +13,7 @@ pub(crate) fn run(what: ScenarioCommand) -> Ending {
         ScenarioCommand::List { format } => list(format),
         ScenarioCommand::Show { name, set, profile } => {
             let scenario = source::load(&name, &set, profile)?;
-            output::print(&to_toml(&scenario));
-            let settings = effective_broker_config(&scenario.topology);
-            output::note(&format!("# profile {:?} and overrides set on every broker:", scenario.topology.profile));
-            settings.iter().for_each(|(key, value)| output::note(&format!("#   {key} = {value}")));
+            output::print(&format!("{}\n{}", to_toml(&scenario), explain(&scenario)));
             Ok(Code::Pass)
         }
         ScenarioCommand::Validate { file } => {
@@ -45,11 +43,38 @@ fn list(format: Format) -> Ending {
             output::print(&format!("{:#}\n", json!(rows)));
         }
         Format::Text => {
-            let first = |text: &str| text.split(['.', ':', ';']).next().unwrap_or_default().trim().replace('\n', " ");
+            let width = output::stdout().width;
+            let names = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
+            // Names beside what they stand for, where that leaves room for a sentence.
+            let beside = width >= names + 40;
+            let indent = if beside { names } else { 4 };
             for (name, text) in &rows {
-                output::print(&format!("{name:38} {}\n", first(text)));
+                let mut left = if beside { format!("{name:names$}") } else { format!("{name}\n{:indent$}", "") };
+                for line in wrap(&gist(text), width - indent) {
+                    output::print(&format!("{left}{line}\n"));
+                    left = " ".repeat(indent);
+                }
             }
         }
     }
     Ok(Code::Pass)
+}
+
+/// The first statement of a description.
+fn gist(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = [". ", ": ", "; "].iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
+    text[..end].trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gist_of_a_description_is_a_whole_statement() {
+        assert_eq!(gist("With min.insync.replicas=1: it\ngoes on."), "With min.insync.replicas=1");
+        assert_eq!(gist("A broker\nstands still. And more."), "A broker stands still");
+        assert_eq!(gist("Nothing else."), "Nothing else");
+    }
 }

@@ -3,9 +3,9 @@
 use metricstream_load::tools;
 use serde_json::json;
 
-use super::{blocking, client_of};
+use super::{blocking, client_of, tool_failure};
 use crate::cli::{Format, TopicCommand, key_value};
-use crate::exit::{Code, Ending, Failure};
+use crate::exit::{Code, Ending};
 use crate::output;
 
 pub(crate) async fn run(what: TopicCommand) -> Ending {
@@ -14,12 +14,12 @@ pub(crate) async fn run(what: TopicCommand) -> Ending {
             let client = client_of(&at).await?;
             let settings = config.iter().map(|c| key_value("--config", c)).collect::<Result<Vec<_>, _>>()?;
             let made = tools::create_topic(&client, &topic, partitions, replication_factor, &settings).await;
-            made.map_err(Failure::environment)?;
+            made.map_err(tool_failure)?;
             output::print(&format!("topic {topic} created: {partitions} partitions × {replication_factor} replicas\n"));
         }
         TopicCommand::Delete { topic, at } => {
             let client = client_of(&at).await?;
-            tools::delete_topic(&client, &topic).await.map_err(Failure::environment)?;
+            tools::delete_topic(&client, &topic).await.map_err(tool_failure)?;
             output::print(&format!("topic {topic} deleted\n"));
         }
         TopicCommand::Describe { topic, format, at } => {

@@ -2,8 +2,10 @@
 //! wants, and records everything. No rule of the protocol and none of the checker is known here.
 
 pub(crate) mod bridge;
-pub(crate) mod cluster;
+pub(crate) mod engine;
 mod recorder;
+pub(crate) mod remote;
+pub(crate) mod topics;
 mod warm_up;
 
 use std::collections::BTreeMap;
@@ -11,12 +13,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metricstream_engine::observation::Observation;
+use metricstream_engine::observation::{Observation, Observed};
+use metricstream_engine::{Engine, POLL_INTERVAL};
 use metricstream_ledger::result::RunResult;
-use metricstream_ledger::timeline::TimelineEvent;
+use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_ledger::verdict::{Meta, assemble};
-use metricstream_load::{Load, LoadEvent, LoadPlan};
+use metricstream_load::{Load, LoadEvent, LoadPlan, Progress};
 use metricstream_run::conductor::{Action, Conductor, End, Event, Shortfall};
+use metricstream_scenario::write::redact;
 use metricstream_scenario::{Scenario, effective_broker_config, redacted, to_toml};
 use tokio::sync::mpsc;
 
@@ -24,25 +28,38 @@ use crate::clock::{RunClock, monotonic_ns};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::rundir::RunDir;
-use cluster::Cluster;
 use recorder::Recorder;
+use remote::RemoteArgs;
+use topics::RunTopics;
 
 /// Between the end of set-up and the run's second 0: what producers need to connect, and what groups need to form while
 /// the brokers' code is still cold and the first rebalance waits for company (group.initial.rebalance.delay.ms).
 const LEAD: Duration = Duration::from_millis(2_500);
 const LEAD_WITH_GROUPS: Duration = Duration::from_millis(7_000);
 /// Bounds on what waits to be taken in.
-const OBSERVATIONS: usize = 8_192;
 const LOAD_EVENTS: usize = 1_024;
+/// How long members may take to leave a group at the end.
+const LEAVE: Duration = Duration::from_secs(15);
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// Where the cluster of a run comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// Apache Kafka on this machine, of this version.
+    Kafka { version: Option<String> },
+    /// A cluster that somebody else runs.
+    Remote(RemoteArgs),
+}
 
 /// One run to be made.
 pub(crate) struct Trial {
+    pub(crate) place: Place,
     pub(crate) scenario: Scenario,
+    /// Steps that were taken out of the scenario because the user asked for it.
+    pub(crate) left_out: Vec<String>,
     pub(crate) seed: u64,
     pub(crate) dir: RunDir,
     pub(crate) strict: bool,
-    pub(crate) kafka_version: Option<String>,
     pub(crate) properties: BTreeMap<String, String>,
 }
 
@@ -56,6 +73,14 @@ pub(crate) struct Finished {
     pub(crate) disk: Option<String>,
 }
 
+/// Who wants to see a run while it goes on. What is called here returns at once: the run waits for it.
+pub(crate) trait Watch: Send + Sync {
+    /// Something that takes a while begins, before or after the run proper.
+    fn doing(&self, what: &str);
+    /// It is known when load starts, and its counters can be read.
+    fn load(&self, clock: RunClock, progress: &Progress);
+}
+
 /// Told of every event of the timeline as it comes.
 pub(crate) type Tell<'a> = dyn FnMut(&TimelineEvent) + Send + 'a;
 
@@ -66,47 +91,128 @@ pub(crate) type Tell<'a> = dyn FnMut(&TimelineEvent) + Send + 'a;
 pub(crate) async fn run(
     trial: Trial,
     mut interrupt: Interrupt,
-    progress: fn(&str),
+    watch: Arc<dyn Watch>,
     tell: &mut Tell<'_>,
 ) -> Result<Finished, Failure> {
     let begun = Instant::now();
-    let scenario = Arc::new(trial.scenario);
-    trial.dir.write("scenario.toml", &to_toml(&redacted(&scenario)))?;
-    let (seen_tx, seen) = mpsc::channel(OBSERVATIONS);
-    let base_dir = std::env::temp_dir().join(format!("metricstream-{}-{}", std::process::id(), monotonic_ns()));
-    let spec = cluster::spec(&scenario.name, &scenario.topology, base_dir, trial.dir.path().to_path_buf())?;
-    let starting = Cluster::start(spec, &scenario.topology.topics, trial.kafka_version, seen_tx, progress);
-    let cluster = tokio::select! {
-        started = Box::pin(starting) => started?,
-        // What was being started dies with the future that started it.
-        () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting; nothing was measured")),
-    };
+    let mut scenario = trial.scenario.clone();
+    trial.dir.write("scenario.toml", &as_it_is_run(&scenario, &trial.left_out))?;
+    let started = start(&trial, &mut scenario, &mut interrupt, &watch).await?;
+    let (engine, topics) = (started.engine.clone(), started.topics);
+    let scenario = Arc::new(scenario);
+    let ours = topics.as_ref();
+    let telling = Arc::clone(&watch);
+    let made = Box::pin(conduct(trial, scenario, started.engine, ours, begun, interrupt, (telling, tell))).await;
+    watch.doing("stopping the cluster");
+    engine.stop().await;
+    watch.doing("judging what was measured");
+    // Written before anything else may go wrong.
+    let finished = made.and_then(Drive::finish);
+    if let Some(topics) = topics {
+        topics.clean_up().await;
+    }
+    finished
+}
+
+/// A cluster that is ready, and the topics of the run where it is not our own.
+struct Started {
+    engine: Engine,
+    topics: Option<RunTopics>,
+}
+
+async fn start(
+    trial: &Trial,
+    scenario: &mut Scenario,
+    interrupt: &mut Interrupt,
+    watch: &Arc<dyn Watch>,
+) -> Result<Started, Failure> {
+    let interrupted = || Failure::interrupted("while the cluster was starting; nothing was measured");
+    match &trial.place {
+        Place::Kafka { version } => {
+            let base_dir = std::env::temp_dir().join(format!("metricstream-{}-{}", std::process::id(), monotonic_ns()));
+            let spec = engine::spec(&scenario.name, &scenario.topology, base_dir, trial.dir.path().to_path_buf())?;
+            let topics = scenario.topology.topics.clone();
+            watch.doing("starting the cluster");
+            let telling = Arc::clone(watch);
+            let progress = move |what: &str| telling.doing(what);
+            tokio::select! {
+                started = Box::pin(engine::start_kafka(spec, &topics, version.clone(), progress)) => {
+                    Ok(Started { engine: started?, topics: None })
+                }
+                // What was being started dies with the future that started it.
+                () = interrupt.wait() => Err(interrupted()),
+            }
+        }
+        Place::Remote(args) => {
+            watch.doing("reaching the cluster");
+            let mut starting = Box::pin(remote::start(args, &trial.properties, scenario));
+            tokio::select! {
+                started = &mut starting => {
+                    let (engine, topics) = started?;
+                    return Ok(Started { engine, topics: Some(topics) });
+                }
+                () = interrupt.wait() => {}
+            }
+            // What is being made there must be known before it can be taken away; each wait in it is bounded.
+            if let Ok((_, topics)) = starting.await {
+                topics.clean_up().await;
+            }
+            Err(interrupted())
+        }
+    }
+}
+
+/// The scenario file of the run directory: without what was left out, and the claims about it.
+fn as_it_is_run(scenario: &Scenario, left_out: &[String]) -> String {
+    let mut plain = redacted(scenario);
+    plain.claims.retain(|claim| claim.step.as_ref().is_none_or(|step| !left_out.contains(step)));
+    to_toml(&plain)
+}
+
+/// Makes the run on a cluster that is ready.
+async fn conduct(
+    trial: Trial,
+    scenario: Arc<Scenario>,
+    engine: Engine,
+    topics: Option<&RunTopics>,
+    begun: Instant,
+    mut interrupt: Interrupt,
+    (watch, tell): (Arc<dyn Watch>, &mut Tell<'_>),
+) -> Result<Drive, Failure> {
+    if topics.is_some() {
+        // What the cluster really is, is known by now.
+        trial.dir.write("scenario.toml", &as_it_is_run(&scenario, &trial.left_out))?;
+    }
     let run_id = monotonic_ns().unsigned_abs() ^ (u64::from(std::process::id()) << 40);
     let grouped = scenario.workload.groups.iter().any(|group| !group.members.is_empty());
     let clock = RunClock::starting_in(if grouped { LEAD_WITH_GROUPS } else { LEAD });
-    let started_at = clock.started_wall().to_string();
-    let recorder = match Recorder::open(trial.dir, &scenario, run_id, trial.seed, &started_at) {
-        Ok(recorder) => recorder,
-        Err(error) => {
-            cluster.kafka.stop().await;
-            return Err(error.into());
-        }
+    let about = recorder::About {
+        run_id,
+        seed: trial.seed,
+        started_at: clock.started_wall().to_string(),
+        is_shared: &|topic| topics.is_some_and(|topics| topics.is_shared(topic)),
     };
+    let recorder = Recorder::open(trial.dir, &scenario, &about)?;
     let (load_tx, load_rx) = mpsc::channel(LOAD_EVENTS);
     let (done_tx, done) = mpsc::channel(256);
     let plan = LoadPlan {
         scenario: Arc::clone(&scenario),
         run_id,
-        bootstrap: cluster.kafka.bootstrap(),
-        properties: trial.properties,
+        bootstrap: engine.bootstrap(),
+        properties: trial.properties.clone(),
+        starts: topics.map(|topics| topics.starts.clone()).unwrap_or_default(),
         origin_ns: clock.origin_ns(),
         member_program: this_program(),
     };
+    let seen = engine.observations().ok_or_else(|| Failure::environment("the engine was observed by another"))?;
+    watch.doing("warming the cluster up");
     let mut drive = Drive {
+        watch,
         conductor: Conductor::new(&scenario, trial.seed),
+        meta: meta(&scenario, &engine, topics, &trial.properties),
         scenario,
         clock,
-        cluster,
+        engine,
         recorder,
         plan: Some(plan),
         load: None,
@@ -118,10 +224,16 @@ pub(crate) async fn run(
         interrupted: 0,
         failed: None,
     };
+    drive.meta.seed = trial.seed;
+    drive.meta.started_at = about.started_at;
+    drive.meta.strict = trial.strict;
+    drive.meta.left_out = trial.left_out;
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    for text in topics.map(|topics| topics.notes.clone()).unwrap_or_default() {
+        drive.note(text, tell);
+    }
     drive.conduct(took_ms, seen, load_rx, done, &mut interrupt, tell).await;
-    drive.cluster.kafka.stop().await;
-    drive.finish(trial.seed, trial.strict, &started_at)
+    Ok(drive)
 }
 
 /// The running executable itself, also if another was put in its place meanwhile.
@@ -131,10 +243,13 @@ fn this_program() -> PathBuf {
 }
 
 struct Drive {
+    watch: Arc<dyn Watch>,
     conductor: Conductor,
     scenario: Arc<Scenario>,
+    /// What the result says of the run beside what is measured.
+    meta: Meta,
     clock: RunClock,
-    cluster: Cluster,
+    engine: Engine,
     recorder: Recorder,
     plan: Option<LoadPlan>,
     load: Option<Load>,
@@ -162,13 +277,15 @@ impl Drive {
         while let Ok(observation) = seen.try_recv() {
             self.observed(observation, tell);
         }
-        let bootstrap = self.cluster.kafka.bootstrap();
+        let bootstrap = self.engine.bootstrap();
         // The load connects during the lead; its schedules begin at 0.
         if let Err(failure) = self.start_load() {
             self.failed = Some(failure);
             return;
         }
-        warm_up::run(&bootstrap, self.scenario.topology.brokers).await;
+        if self.engine.capabilities().own_cluster {
+            warm_up::run(&bootstrap, self.scenario.topology.brokers).await;
+        }
         tokio::time::sleep_until(self.clock.instant_of(0).into()).await;
         self.feed(&Event::ClusterReady { bootstrap, took_ms }, tell);
         let mut flush = tokio::time::interval(FLUSH_EVERY);
@@ -189,6 +306,7 @@ impl Drive {
                 }
             }
         }
+        self.let_members_leave(&mut load, tell).await;
         // The audit's last records were sent before its end was.
         while let Ok(event) = load.try_recv() {
             self.loaded(event, tell);
@@ -201,13 +319,39 @@ impl Drive {
         }
     }
 
+    /// On a cluster that is not ours a group must be left in order, whatever ended the run: it could not be deleted else.
+    async fn let_members_leave(&mut self, events: &mut mpsc::Receiver<LoadEvent>, tell: &mut Tell<'_>) {
+        let Some(load) = self.load.clone().filter(|_| !self.engine.capabilities().own_cluster) else { return };
+        load.stop_sending();
+        let mut left = Box::pin(tokio::time::timeout(LEAVE, load.end_members()));
+        loop {
+            tokio::select! {
+                _ = &mut left => return,
+                Some(event) = events.recv() => self.loaded(event, tell),
+            }
+        }
+    }
+
     fn record(&mut self, event: TimelineEvent, tell: &mut Tell<'_>) {
         tell(&event);
         self.recorder.event(event);
     }
 
+    fn note(&mut self, text: String, tell: &mut Tell<'_>) {
+        let (at_us, what) = (self.clock.now_us(), What::Note { text });
+        self.record(TimelineEvent { at_us, error_us: 0, clock: Clock::Monotonic, what, cause: None }, tell);
+    }
+
+    /// On a cluster that is not ours the topics of others are none of the run's business.
+    fn is_ours(&self, observation: &Observation) -> bool {
+        let (Observed::Partition { topic, .. } | Observed::TopicDeleted { topic }) = &observation.what else {
+            return true;
+        };
+        self.engine.capabilities().own_cluster || self.scenario.topology.topics.iter().any(|own| own.name == *topic)
+    }
+
     fn observed(&mut self, observation: Observation, tell: &mut Tell<'_>) {
-        if warm_up::is_about(&observation) {
+        if warm_up::is_about(&observation) || !self.is_ours(&observation) {
             return;
         }
         let event = bridge::timeline_event(&self.clock, observation);
@@ -237,6 +381,7 @@ impl Drive {
     fn start_load(&mut self) -> Result<(), Failure> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
         let load = Load::start(plan, self.load_tx.clone()).map_err(Failure::usage)?;
+        self.watch.load(self.clock, load.progress());
         self.load = Some(load);
         Ok(())
     }
@@ -250,7 +395,7 @@ impl Drive {
             Action::Emit(event) => self.record(event, tell),
             Action::WakeAt(us) => self.wake_us = Some(us),
             Action::StopLoad => load.stop_sending(),
-            Action::Fault { step, kind, nodes, .. } => self.fault(step, cluster::kind_of(kind), nodes),
+            Action::Fault { step, kind, nodes, .. } => self.fault(step, engine::kind_of(kind), nodes),
             Action::MemberJoin { step, member } => {
                 self.member(step, async move { load.member_join(&member.group, &member.member).await });
             }
@@ -296,9 +441,9 @@ impl Drive {
     }
 
     fn fault(&self, step: String, kind: metricstream_engine::FaultKind, nodes: Vec<i32>) {
-        let (kafka, clock) = (self.cluster.kafka.clone(), self.clock);
+        let (engine, clock) = (self.engine.clone(), self.clock);
         self.answer(async move {
-            match Cluster::fault(kafka, kind, nodes.clone()).await {
+            match engine::fault(engine, kind, nodes.clone()).await {
                 Ok(at) => Event::FaultDone { step, nodes, at_us: clock.us_of(at) },
                 Err(error) => Event::FaultFailed { step, error: error.to_string() },
             }
@@ -321,22 +466,15 @@ impl Drive {
         });
     }
 
-    fn finish(mut self, seed: u64, strict: bool, started_at: &str) -> Result<Finished, Failure> {
+    fn finish(mut self) -> Result<Finished, Failure> {
         if let Some(failure) = self.failed {
             return Err(failure);
         }
         let accounting = self.recorder.account();
         let measured = self.recorder.measurements.finish(self.clock.now_us());
         let inconclusive = self.shortfalls.iter().filter(|s| s.is_inconclusive()).map(ToString::to_string);
-        let meta = Meta {
-            engine: "kafka".to_owned(),
-            versions: self.versions(),
-            seed,
-            started_at: started_at.to_owned(),
-            config: effective(&self.scenario),
-            strict,
-            inconclusive: inconclusive.collect(),
-        };
+        let (strict, mut meta) = (self.meta.strict, self.meta);
+        meta.inconclusive = inconclusive.collect();
         let result = assemble(&self.scenario, measured, Some(&accounting), &self.recorder.timeline, meta);
         let mut disk = self.recorder.disk.take();
         if let Err(error) = self.recorder.dir.result(&result, strict) {
@@ -350,26 +488,50 @@ impl Drive {
             disk,
         })
     }
-
-    fn versions(&self) -> BTreeMap<String, String> {
-        let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        BTreeMap::from([
-            own("metricstream", env!("CARGO_PKG_VERSION")),
-            own("kafka", self.cluster.kafka.version()),
-            own("java", self.cluster.kafka.java_version()),
-            own("librdkafka", metricstream_scenario::librdkafka::VERSION),
-        ])
-    }
 }
 
-/// Every effective setting, secrets redacted.
-fn effective(scenario: &Scenario) -> BTreeMap<String, String> {
+/// What the result says of engine, versions and settings; what is not known is named.
+fn meta(
+    scenario: &Scenario,
+    engine: &Engine,
+    topics: Option<&RunTopics>,
+    properties: &BTreeMap<String, String>,
+) -> Meta {
+    let mut versions = engine.versions();
+    versions.insert("metricstream".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    versions.insert("librdkafka".to_owned(), metricstream_scenario::librdkafka::VERSION.to_owned());
+    let brokers_known = topics.is_none_or(|topics| topics.brokers_known);
+    let mut not_measured = Vec::new();
+    if !versions.contains_key("kafka") {
+        not_measured.push("versions.kafka: a remote cluster does not say".to_owned());
+    }
+    if !brokers_known {
+        let why = "the cluster does not tell its brokers' settings; what is predicted assumes Kafka's defaults";
+        not_measured.push(format!("config.broker: {why}"));
+    }
+    let polled = (!engine.capabilities().exact_metadata).then(|| {
+        format!("metadata was polled every {} ms: only the metadata log tells it exactly", POLL_INTERVAL.as_millis())
+    });
+    let mut config = effective(scenario, brokers_known);
+    let mut own = properties.clone();
+    redact(&mut own);
+    config.extend(own.into_iter().map(|(key, value)| (format!("client {key}"), value)));
+    if !engine.capabilities().own_cluster {
+        config.insert("client bootstrap.servers".to_owned(), engine.bootstrap());
+    }
+    Meta { engine: engine.name().to_owned(), versions, config, polled, not_measured, ..Meta::default() }
+}
+
+/// Every effective setting, secrets redacted; the brokers' only where they are known.
+fn effective(scenario: &Scenario, brokers_known: bool) -> BTreeMap<String, String> {
     let plain = redacted(scenario);
     let mut all = BTreeMap::new();
     let mut put = |prefix: &str, settings: BTreeMap<String, String>| {
         all.extend(settings.into_iter().map(|(key, value)| (format!("{prefix} {key}"), value)));
     };
-    put("broker", effective_broker_config(&plain.topology));
+    if brokers_known {
+        put("broker", effective_broker_config(&plain.topology));
+    }
     for producer in &plain.workload.producers {
         put(&format!("producer {}", producer.name), plain.producer_config(producer));
     }

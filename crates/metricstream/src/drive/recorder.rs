@@ -16,6 +16,16 @@ use metricstream_scenario::Scenario;
 
 use crate::rundir::RunDir;
 
+/// What a history says of its run.
+pub(crate) struct About<'a> {
+    pub(crate) run_id: u64,
+    pub(crate) seed: u64,
+    /// RFC 3339, the wall clock when load starts.
+    pub(crate) started_at: String,
+    /// Whether others may write to a topic.
+    pub(crate) is_shared: &'a (dyn Fn(&str) -> bool + Sync),
+}
+
 /// What a run leaves behind.
 pub(crate) struct Recorder {
     pub(crate) dir: RunDir,
@@ -31,14 +41,8 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Opens the history.
-    pub(crate) fn open(
-        dir: RunDir,
-        scenario: &Scenario,
-        run_id: u64,
-        seed: u64,
-        started_at: &str,
-    ) -> anyhow::Result<Self> {
-        let header = header(scenario, run_id, seed, started_at);
+    pub(crate) fn open(dir: RunDir, scenario: &Scenario, about: &About<'_>) -> anyhow::Result<Self> {
+        let header = header(scenario, about);
         let path = dir.path().join("history").join(format!("history.{EXTENSION}"));
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         let history = HistoryWriter::new(BufWriter::new(file), &header)?;
@@ -138,7 +142,7 @@ impl Recorder {
     }
 }
 
-fn header(scenario: &Scenario, run_id: u64, seed: u64, started_at: &str) -> Header {
+fn header(scenario: &Scenario, about: &About<'_>) -> Header {
     let compacted =
         |t: &metricstream_scenario::Topic| t.config.get("cleanup.policy").is_some_and(|p| p.contains("compact"));
     // Producers are numbered in the scenario's order.
@@ -148,7 +152,7 @@ fn header(scenario: &Scenario, run_id: u64, seed: u64, started_at: &str) -> Head
         .collect();
     Header {
         schema: metricstream_ledger::header::HISTORY_SCHEMA,
-        run_id,
+        run_id: about.run_id,
         topics: scenario
             .topology
             .topics
@@ -157,15 +161,15 @@ fn header(scenario: &Scenario, run_id: u64, seed: u64, started_at: &str) -> Head
                 name: t.name.clone(),
                 partitions: t.partitions,
                 compacted: compacted(t),
-                shared: false,
+                shared: (about.is_shared)(&t.name),
             })
             .collect(),
         groups: scenario.workload.groups.iter().map(|g| g.name.clone()).collect(),
         members: Vec::new(),
         guarantee: expected(scenario, &producers),
         producers,
-        started_at: started_at.to_owned(),
+        started_at: about.started_at.clone(),
         scenario: scenario.name.clone(),
-        seed,
+        seed: about.seed,
     }
 }

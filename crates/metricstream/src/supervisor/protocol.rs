@@ -25,6 +25,19 @@ pub(crate) enum NodeAction {
     Resume,
 }
 
+impl NodeAction {
+    /// What is being done, for people.
+    pub(crate) const fn doing(self) -> &'static str {
+        match self {
+            Self::Kill => "killing",
+            Self::Stop => "stopping",
+            Self::Start => "starting",
+            Self::Pause => "pausing",
+            Self::Resume => "resuming",
+        }
+    }
+}
+
 /// A request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]

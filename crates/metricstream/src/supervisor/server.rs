@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metricstream_engine::observation::Observation;
-use metricstream_engine::{FaultKind, NodeState, Role};
+use metricstream_engine::{Engine, FaultKind, Role};
 use metricstream_scenario::{Controllers, Topic, Topology};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::protocol::{self, Answer, LINE_LIMIT_BYTES, NodeAction, Request, Status};
 use crate::cli::{ProfileName, UpArgs};
-use crate::drive::cluster::{Cluster, failure, spec};
+use crate::drive::engine::{self, failure, spec};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::source;
@@ -37,14 +36,18 @@ struct Owner {
     name: String,
     profile: ProfileName,
     data_dir: PathBuf,
-    cluster: Cluster,
+    engine: Engine,
 }
 
 /// Starts a cluster, says so through `ready`, and serves until it is told to go down or interrupted.
 ///
 /// # Errors
 /// If the name is taken, the topology makes no cluster, or it does not start.
-pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&str)) -> Ending {
+pub(crate) async fn own(
+    args: &UpArgs,
+    ready: impl FnOnce(&str),
+    progress: impl Fn(&str) + Send + Sync + 'static,
+) -> Ending {
     let mut interrupt = Interrupt::listen()?;
     let path = protocol::socket_path(&args.name)?;
     let listener = claim(&args.name, &path).await?;
@@ -58,15 +61,14 @@ pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&s
     let mut spec = spec(&args.name, &topology, data_dir.join("data"), data_dir.join("logs"))?;
     spec.port = Some(args.port);
     spec.keep_data = args.data.is_some();
-    let (seen_tx, seen) = mpsc::channel::<Observation>(1_024);
-    tokio::spawn(drain(seen));
-    let starting = Cluster::start(spec, &topics, args.kafka_version.clone(), seen_tx, progress);
-    let cluster = tokio::select! {
+    progress("starting the cluster");
+    let starting = engine::start_kafka(spec, &topics, args.kafka_version.clone(), progress);
+    let engine = tokio::select! {
         started = Box::pin(starting) => started?,
         () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting")),
     };
-    ready(&cluster.kafka.bootstrap());
-    let owner = Arc::new(Owner { name: args.name.clone(), profile: args.profile, data_dir, cluster });
+    ready(&engine.bootstrap());
+    let owner = Arc::new(Owner { name: args.name.clone(), profile: args.profile, data_dir, engine });
     let (down_tx, mut down) = watch::channel(false);
     let slots = Arc::new(tokio::sync::Semaphore::new(CLIENTS_MAX));
     let ending = loop {
@@ -83,16 +85,11 @@ pub(crate) async fn own(args: &UpArgs, ready: impl FnOnce(&str), progress: fn(&s
             () = interrupt.wait() => break Ok(Code::Interrupted),
         }
     };
-    owner.cluster.kafka.stop().await;
+    owner.engine.stop().await;
     if args.data.is_none() {
         let _ = std::fs::remove_dir_all(&temporary);
     }
     ending
-}
-
-/// The observer's image answers; its single changes are nobody's here.
-async fn drain(mut seen: mpsc::Receiver<Observation>) {
-    while seen.recv().await.is_some() {}
 }
 
 /// Takes the name: a socket that nobody answers on is left over from an owner that was killed.
@@ -157,7 +154,7 @@ async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
         Ok(Request::Status) => Answer::Status(owner.status()),
         Ok(Request::Node { action, node }) => owner.node(action, node).await,
         Ok(Request::Down) => {
-            owner.cluster.kafka.stop().await;
+            owner.engine.stop().await;
             Answer::Done { text: format!("cluster {} is down", owner.name) }
         }
     };
@@ -172,8 +169,7 @@ async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
 
 impl Owner {
     fn status(&self) -> Status {
-        let image = self.cluster.observer.image();
-        let kafka = &self.cluster.kafka;
+        let image = self.engine.image();
         let node = |n: metricstream_engine::NodeStatus| protocol::Node {
             id: n.id,
             role: match n.role {
@@ -181,21 +177,21 @@ impl Owner {
                 Role::Controller => "controller".to_owned(),
             },
             state: n.state.to_string(),
-            fenced: image.brokers.get(&n.id).map(|b| b.fenced || n.state != NodeState::Running),
+            fenced: image.brokers.get(&n.id).map(|b| b.fenced),
             pid: n.pid,
             port: n.port,
             log: n.log_path.display().to_string(),
         };
         Status {
             name: self.name.clone(),
-            engine: "kafka".to_owned(),
-            version: kafka.version().to_owned(),
+            engine: self.engine.name().to_owned(),
+            version: self.engine.versions().remove("kafka").unwrap_or_default(),
             profile: if self.profile == ProfileName::Apache { "apache" } else { "fast" }.to_owned(),
-            bootstrap: kafka.bootstrap(),
+            bootstrap: self.engine.bootstrap(),
             data_dir: self.data_dir.display().to_string(),
             pid: std::process::id(),
             active_controller: image.controller.map(|(node, _)| node),
-            nodes: kafka.nodes().into_iter().map(node).collect(),
+            nodes: self.engine.nodes().into_iter().map(node).collect(),
             partitions: image
                 .partitions
                 .iter()
@@ -219,7 +215,7 @@ impl Owner {
             NodeAction::Pause => (FaultKind::Pause, "paused"),
             NodeAction::Resume => (FaultKind::Resume, "resumed"),
         };
-        match Cluster::fault(self.cluster.kafka.clone(), kind, vec![node]).await {
+        match engine::fault(self.engine.clone(), kind, vec![node]).await {
             Ok(_) => Answer::Done { text: format!("node {node} {done}") },
             Err(error) => {
                 let failure = failure(error);

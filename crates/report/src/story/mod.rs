@@ -3,7 +3,7 @@
 //! Only the telling is here: every time, cause and number comes from the timeline or the result.
 
 mod partitions;
-mod words;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::tally::{Names, nodes, shared_topic, short_assignment};
 use crate::text::{count, seconds};
 use crate::view::{StoryLine, Tone};
 
-pub(crate) use partitions::{Change, Coalesced};
+pub(crate) use partitions::{Change, Coalesced, tell as tell_changes};
 
 /// Lines that are told; a long chaos run has more, and they are in `events.jsonl`.
 const LINES_MAX: usize = 80;
@@ -37,7 +37,14 @@ pub(crate) fn tell(result: &RunResult, events: &[TimelineEvent], scenario: &Scen
     teller.recovery();
     teller.rebalances();
     let mut lines = teller.lines;
-    lines.sort_by(|(a, rank_a), (b, rank_b)| a.at_s.total_cmp(&b.at_s).then(rank_a.cmp(rank_b)));
+    // Within the tenth of a second that is shown, a fault comes before what it did: the last acknowledgement before it was
+    // a little earlier.
+    let tenth = |line: &StoryLine| (line.at_s * 10.0).round();
+    lines.sort_by(|(a, rank_a), (b, rank_b)| {
+        let faults_first = (*rank_a != Rank::Fault).cmp(&(*rank_b != Rank::Fault));
+        let exactly = a.at_s.total_cmp(&b.at_s).then(rank_a.cmp(rank_b));
+        tenth(a).total_cmp(&tenth(b)).then(faults_first).then(exactly)
+    });
     let mut lines: Vec<StoryLine> = lines.into_iter().map(|(line, _)| line).collect();
     let left_out = lines.len().saturating_sub(LINES_MAX);
     if left_out > 0 {
@@ -200,7 +207,11 @@ impl<'a> Teller<'a> {
                 let (which, n) = self.which(&group);
                 let all = self.names.total();
                 let some = if n >= all && all > 0 { format!("{all} of {all} partitions") } else { which };
-                self.effect(group[0].from_s, Rank::Stops, Tone::Bad, format!("{stops} on {some}"));
+                // A gap begins with the last answer before the fault that it is of: told after it, as its effect.
+                let cause_s =
+                    group.iter().filter_map(|row| self.fault_s(row.fault.as_deref()?, row.from_s)).reduce(f64::min);
+                let at_s = cause_s.map_or(group[0].from_s, |cause_s| cause_s.max(group[0].from_s));
+                self.effect(at_s, Rank::Stops, Tone::Bad, format!("{stops} on {some}"));
             }
             for group in ends {
                 let (which, n) = self.which(&group);
@@ -214,6 +225,12 @@ impl<'a> Teller<'a> {
                 self.line(end_s, Rank::Resumes, Tone::Bad, text);
             }
         }
+    }
+
+    /// When the fault was, if that was at once after `from_s`.
+    fn fault_s(&self, id: &str, from_s: f64) -> Option<f64> {
+        let fault = self.result.faults.iter().find(|fault| fault.id == id)?;
+        (from_s..from_s + TOGETHER_S).contains(&fault.at_s).then_some(fault.at_s)
     }
 
     fn which(&self, rows: &[&Unavailability]) -> (String, usize) {

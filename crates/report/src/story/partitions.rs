@@ -71,6 +71,11 @@ impl Coalesced {
         if self.last_us < at_us { self.flush() } else { None }
     }
 
+    /// The group that is not ended yet.
+    pub(crate) fn pending(&self) -> &[Change] {
+        &self.group
+    }
+
     /// Ends the group.
     pub(crate) fn flush(&mut self) -> Option<Vec<Change>> {
         if self.group.is_empty() { None } else { Some(std::mem::take(&mut self.group)) }

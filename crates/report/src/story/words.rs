@@ -14,7 +14,8 @@ pub(crate) fn fault(kind: &str, target: &str, ids: &[i32], active_controller: bo
     }
     // "As active controller" says it already.
     if active_controller && named != "active controller" {
-        text += "; it was the active controller";
+        text +=
+            if ids.len() == 1 { "; it was the active controller" } else { "; one of them was the active controller" };
     }
     text
 }
@@ -75,6 +76,10 @@ mod tests {
         assert_eq!(
             fault("pause", "followers of metrics-0 = brokers 1, 3", &[1, 3], false, "kafka"),
             "brokers 1,3 paused (SIGSTOP), as followers of metrics-0"
+        );
+        assert_eq!(
+            fault("pause", "followers of metrics-0", &[2, 3], true, "kafka"),
+            "brokers 2,3 paused (SIGSTOP), as followers of metrics-0; one of them was the active controller"
         );
         assert_eq!(fault("flood", "", &[], false, "kafka"), "no node flood");
     }

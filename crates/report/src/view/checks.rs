@@ -4,7 +4,7 @@ use metricstream_ledger::result::{ClaimRow, Loss, Measured, RunResult, Verdict};
 
 use super::{Block, Mark, Section, Tone, groups, section};
 use crate::tally::spread;
-use crate::text::{count, number, seconds, thousands, thousands_signed};
+use crate::text::{NO_BREAK, count, number, seconds, thousands, thousands_signed};
 
 /// Lost ranges and anomalies that are shown.
 const ROWS_MAX: usize = 12;
@@ -44,7 +44,7 @@ fn loss(row: &Loss) -> Block {
         text += &format!(", leader epoch {epoch}");
     }
     if let Some(fault) = row.fault.as_deref().filter(|fault| !row.cause.contains(fault)) {
-        text += &format!(", after {fault}");
+        text += &format!(", step {fault}");
     }
     Block::toned(tone, format!("{text} ({judged})"))
 }
@@ -102,7 +102,8 @@ fn claim_note(row: &ClaimRow) -> String {
     }
     // A claim's text says what it expects of a number; for the rest it may not.
     let expected = match &row.measured {
-        Some(Measured::Text(_)) => format!("not {}", row.expected),
+        // What never happened is no value that could be compared.
+        Some(Measured::Text(text)) if text != "never" => format!("expected {}", row.expected.trim_start_matches("== ")),
         _ => String::new(),
     };
     [expected, row.reason.clone()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
@@ -115,10 +116,35 @@ pub(crate) fn measured(row: &ClaimRow) -> String {
         Some(Measured::Bool(true)) => "yes".to_owned(),
         Some(Measured::Bool(false)) => "no".to_owned(),
         Some(Measured::Text(text)) => text.clone(),
-        Some(Measured::Number(n)) if row.unit == "s" => seconds(*n),
+        Some(Measured::Number(n)) if row.unit == "s" => exact_enough(row, *n),
+        Some(Measured::Number(n)) if row.unit == "share" => percent(*n),
         Some(Measured::Number(n)) if row.unit.is_empty() => number(*n),
         Some(Measured::Number(n)) => format!("{}\u{a0}{}", number(*n), row.unit),
     }
+}
+
+/// A time with as many digits as it takes to tell it from the expected one: "3.0 s" would not say why "<= 3" is not held.
+fn exact_enough(row: &ClaimRow, measured_s: f64) -> String {
+    let short = seconds(measured_s);
+    let expected = row.expected.trim_start_matches(['<', '>', '=', ' ']).parse::<f64>();
+    match expected {
+        Ok(expected_s) if row.held == Some(false) && short == seconds(expected_s) => {
+            let with = |digits: usize| format!("{measured_s:.digits$}");
+            let told = (2..6).map(with).find(|text| text.parse::<f64>().is_ok_and(|told| told != expected_s));
+            format!("{}{NO_BREAK}s", told.unwrap_or_else(|| with(6)))
+        }
+        _ => short,
+    }
+}
+
+/// A share as people read it; only what is all of it is 100 %.
+fn percent(share: f64) -> String {
+    let text = match share * 100.0 {
+        all if all < 100.0 && all > 99.99 => "99.99".to_owned(),
+        none if none > 0.0 && none < 0.01 => "0.01".to_owned(),
+        some => format!("{some:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    };
+    format!("{text}{NO_BREAK}%")
 }
 
 pub(super) fn guarantees(result: &RunResult) -> Section {
@@ -160,6 +186,10 @@ pub(super) fn verdict_text(result: &RunResult) -> String {
         (Verdict::Fail | Verdict::Pass, _) => parts.push(lost(result)),
     }
     parts.extend(stopped(result));
+    if !result.left_out.is_empty() {
+        let faults = count(result.left_out.len(), "step", "steps");
+        parts.push(format!("{faults} left out as asked ({})", result.left_out.join(", ")));
+    }
     if !result.claims.is_empty() {
         let held = result.claims.iter().filter(|row| row.held == Some(true)).count();
         let unknown = result.claims.iter().filter(|row| row.held.is_none()).count();
@@ -191,4 +221,41 @@ fn stopped(result: &RunResult) -> Option<String> {
     }
     let pause = groups::longest_pause_s(result)?;
     Some(format!("longest pause of a partition {}", seconds(pause)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(expected: &str, measured: Measured, unit: &str, held: bool) -> ClaimRow {
+        let (id, text, reason) = ("c".to_owned(), "a claim".to_owned(), "why".to_owned());
+        let (expected, measured, unit) = (expected.to_owned(), Some(measured), unit.to_owned());
+        ClaimRow { id, text, expected, measured, unit, held: Some(held), reason }
+    }
+
+    #[test]
+    fn a_time_that_misses_by_little_shows_by_how_much() {
+        let shown = |time, held| measured(&row("<= 3", Measured::Number(time), "s", held));
+        assert_eq!(shown(3.043, false), "3.04\u{a0}s");
+        assert_eq!(shown(3.000_2, false), "3.0002\u{a0}s");
+        assert_eq!(shown(2.96, true), "3.0\u{a0}s");
+        assert_eq!(shown(8.64, false), "8.6\u{a0}s");
+    }
+
+    #[test]
+    fn shares_are_percentages_and_only_all_of_it_is_100() {
+        let shown = |share| measured(&row(">= 0.99", Measured::Number(share), "share", true));
+        assert_eq!(shown(1.0), "100\u{a0}%");
+        assert_eq!(shown(0.999_999), "99.99\u{a0}%");
+        assert_eq!(shown(0.5), "50\u{a0}%");
+        assert_eq!(shown(0.0), "0\u{a0}%");
+    }
+
+    #[test]
+    fn what_was_expected_is_said_where_it_is_no_number() {
+        let text = |text: &str| Measured::Text(text.to_owned());
+        assert_eq!(claim_note(&row("== [P0,P2]", text("[P0,P1]"), "", false)), "expected [P0,P2]; why");
+        assert_eq!(claim_note(&row("<= 4", text("never"), "s", false)), "why");
+        assert_eq!(claim_note(&row("<= 4", Measured::Number(9.0), "s", false)), "why");
+    }
 }

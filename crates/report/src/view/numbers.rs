@@ -19,9 +19,10 @@ pub(super) fn messages(result: &RunResult) -> Section {
     if m.unknown_survived > 0 {
         parts.push(format!("{} of the unknown in the log", thousands(m.unknown_survived)));
     }
-    parts.push(lost(m, result.verdict == metricstream_ledger::result::Verdict::Inconclusive));
-    parts.push(format!("{} duplicated", thousands(m.duplicates)));
-    parts.push(format!("{} reordered", thousands(m.reordered)));
+    parts.push(lost(m));
+    let of_the_log = [(m.duplicates, "duplicated"), (m.reordered, "reordered")];
+    let told = of_the_log.iter().filter_map(|(n, word)| Some(format!("{} {word}", thousands(m.if_audited(*n)?))));
+    parts.extend(told);
     let rare = [
         (m.phantom, "phantom"),
         (m.alien, "alien"),
@@ -42,10 +43,10 @@ fn together(parts: &[String]) -> String {
     parts.iter().map(|part| part.replace(' ', "\u{a0}")).collect::<Vec<_>>().join(" · ")
 }
 
-fn lost(m: &Messages, inconclusive: bool) -> String {
+fn lost(m: &Messages) -> String {
     match (m.lost, m.lost_predicted) {
         // An audit that was not finished has found no loss; that is not the same as none.
-        (0, _) if inconclusive => "0 lost so far as was audited".to_owned(),
+        (0, _) if !m.audited => "not audited to the end: none is known to be lost".to_owned(),
         (lost, 0) => format!("{} lost", thousands(lost)),
         (lost, predicted) if predicted >= lost => format!("{} lost, as predicted", thousands(lost)),
         (lost, predicted) => format!("{} lost, {} of them as predicted", thousands(lost), thousands(predicted)),
@@ -133,7 +134,8 @@ pub(super) fn failovers(result: &RunResult) -> Section {
         groups.entry((row.fault.as_deref(), row.from)).or_default().push(row);
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
-    let first = |rows: &[&Failover]| spread(rows.iter().map(|row| row.elected_s)).map_or(f64::INFINITY, |(low, _)| low);
+    let first =
+        |rows: &[&Failover]| spread(rows.iter().filter_map(|row| row.elected_s)).map_or(f64::INFINITY, |(low, _)| low);
     groups.sort_by(|a, b| first(&a.1).total_cmp(&first(&b.1)));
     let left_out = groups.len().saturating_sub(FAILOVERS_MAX);
     let mut blocks = Vec::new();
@@ -142,7 +144,7 @@ pub(super) fn failovers(result: &RunResult) -> Section {
             |of: fn(&Failover) -> Option<f64>| spread_text(rows.iter().filter_map(|row| Some(of(row)? - row.fault_s?)));
         let steps = [
             ("fenced", since_fault(|row| row.fenced_s)),
-            ("elected", since_fault(|row| Some(row.elected_s))),
+            ("elected", since_fault(|row| row.elected_s)),
             ("learned", since_fault(|row| row.learned_s)),
             ("acknowledged", since_fault(|row| row.first_ack_s)),
         ];
@@ -154,7 +156,8 @@ pub(super) fn failovers(result: &RunResult) -> Section {
         blocks.push(Block::text(format!("{what}{after}{told}")));
         if let Some(predicted) = rows.iter().find_map(|row| row.predicted.as_deref()) {
             let late = rows.iter().any(|row| {
-                row.fault_s.zip(row.predicted_max_s).is_some_and(|(fault, most)| row.elected_s - fault > most)
+                let took_s = row.elected_s.zip(row.fault_s).map(|(elected, fault)| elected - fault);
+                took_s.zip(row.predicted_max_s).is_some_and(|(took, most)| took > most)
             });
             let (tone, word) = if late { (Tone::Warn, "later than predicted: ") } else { (Tone::Faint, "predicted ") };
             blocks.push(Block::Text { tone, indent: true, text: format!("{word}{predicted}") });
@@ -171,6 +174,14 @@ pub(super) fn recovery(result: &RunResult) -> Section {
         at.map_or_else(|| "not seen".to_owned(), |at| format!("after {}", maybe_seconds(Some(at - row.restarted_s))))
     };
     let line = |row: &metricstream_ledger::result::Recovery| {
+        if row.never_left {
+            let text = format!(
+                "broker {} back at {}: it had not left an ISR, so none tells when it had caught up",
+                row.broker,
+                seconds(row.restarted_s)
+            );
+            return Block::text(text);
+        }
         let tone = if row.isr_full_s.is_some() { Tone::Plain } else { Tone::Warn };
         let text = format!(
             "broker {} back at {}: unfenced {}, caught up {}, every ISR full {}",

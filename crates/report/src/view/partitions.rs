@@ -83,9 +83,9 @@ fn rows(result: &RunResult) -> Vec<Row> {
             leader: leaders(states),
             isr: isr(states),
             epoch: if first.leader_epoch == last.leader_epoch {
-                first.leader_epoch.to_string()
+                epoch(first.leader_epoch)
             } else {
-                format!("{} → {}", first.leader_epoch, last.leader_epoch)
+                format!("{} → {}", epoch(first.leader_epoch), epoch(last.leader_epoch))
             },
             writes: stopped(result, topic, partition, "write"),
             reads: stopped(result, topic, partition, "read"),
@@ -97,6 +97,11 @@ fn rows(result: &RunResult) -> Vec<Row> {
         });
     }
     rows
+}
+
+/// Where metadata was polled it is not known.
+fn epoch(epoch: Option<i32>) -> String {
+    epoch.map_or_else(none, |epoch| epoch.to_string())
 }
 
 fn leaders(states: &[&IsrRow]) -> String {

@@ -292,6 +292,8 @@ impl View {
             Some(state) => match self.nodes.get(&state.leader) {
                 Some(node) if node.in_service() => {}
                 Some(_) => lacks.push(format!("{topic}-{index} has leader {}, which is down", state.leader)),
+                // Brokers of a cluster that is not ours have ids of their own, and are nobody's target.
+                None if state.leader >= 0 => {}
                 None => lacks.push(format!("{topic}-{index} has no leader")),
             },
         });

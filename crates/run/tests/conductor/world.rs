@@ -6,8 +6,8 @@ use metricstream_ledger::timeline::{Clock, PartitionState, TimelineEvent, What};
 use metricstream_run::conductor::{Action, Conductor, End, Event, FaultKind, Shortfall};
 use metricstream_scenario as scenario;
 use scenario::{
-    Condition, Controllers, Group, GroupProtocol, Member, Producer, Profile, Scenario, Settle, Step, Target, Topic,
-    Topology, When, Workload,
+    Baseline, Condition, Controllers, Group, GroupProtocol, Member, Producer, Profile, Scenario, Settle, Step, Target,
+    Topic, Topology, When, Workload,
 };
 
 pub(crate) const S: i64 = 1_000_000;
@@ -75,6 +75,7 @@ pub(crate) fn three_brokers(timeline: Vec<Step>) -> Scenario {
         workload: Workload { duration_s: 30.0, producers: vec![producer], groups: vec![group] },
         timeline,
         settle: Settle { isr_full_s: 60.0, drain_s: 20.0, group_catch_up_s: 25.0, heal: true },
+        baseline: Baseline::default(),
         claims: Vec::new(),
     }
 }

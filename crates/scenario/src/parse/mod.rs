@@ -6,12 +6,13 @@ mod timeline;
 mod topology;
 mod workload;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use toml::de::DeTable;
 
 use crate::error::{Problem, ScenarioErrors, Source, report};
-use crate::model::{SCHEMA, Scenario, Settle};
+use crate::model::{Baseline, SCHEMA, Scenario, Settle};
 use crate::schema;
 use reader::{Problems, Section};
 
@@ -76,8 +77,27 @@ fn read_root<'a>(table: &'a DeTable<'a>, head: Range<usize>, problems: &Problems
     let workload = workload::read(&root.child("workload", &schema::WORKLOAD), &topology);
     let (timeline, broken) = timeline::read(&root, &topology, &workload);
     let settle = read_settle(&root.child("settle", &schema::SETTLE));
+    let baseline = read_baseline(&root.child("baseline", &schema::BASELINE));
     let claims = claims::read(&root, &topology, &workload, (&timeline, &broken));
-    Scenario { schema, name, description, topology, workload, timeline, settle, claims }
+    Scenario { schema, name, description, topology, workload, timeline, settle, baseline, claims }
+}
+
+fn read_baseline(section: &Section<'_>) -> Baseline {
+    const PERCENT_MAX: f64 = 1_000.0;
+    let default = Baseline::default();
+    let tolerance = section.number("tolerance_percent", 0.0..=PERCENT_MAX).map(|at| at.value / 100.0);
+    let mut thresholds = BTreeMap::new();
+    for (name, value) in section.config("thresholds") {
+        match value.value.parse::<f64>() {
+            Ok(percent) if (0.0..=PERCENT_MAX).contains(&percent) => {
+                thresholds.insert(name.value, percent / 100.0);
+            }
+            _ => {
+                section.problems.at(&value, format!("`{}` is no percentage; allowed: 0 to {PERCENT_MAX}", value.value))
+            }
+        }
+    }
+    Baseline { tolerance: tolerance.unwrap_or(default.tolerance), thresholds }
 }
 
 fn read_settle(section: &Section<'_>) -> Settle {

@@ -173,8 +173,9 @@ impl<'a> Section<'a> {
         if range.contains(&number.value) {
             return Some(number);
         }
-        self.problems
-            .at(&number, format!("`{key}` is {}; allowed: {} to {}", number.value, range.start(), range.end()));
+        // Beyond what can be counted, digits say nothing.
+        let given = if number.value.abs() < 1e15 { number.value.to_string() } else { format!("{:e}", number.value) };
+        self.problems.at(&number, format!("`{key}` is {given}; allowed: {} to {}", range.start(), range.end()));
         None
     }
 

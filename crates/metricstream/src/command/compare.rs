@@ -1,0 +1,99 @@
+//! Runs side by side: the summary over repeated ones, and a comparison with earlier ones.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use metricstream_ledger::compare::{Difference, SummaryRow, compare_medians, summary};
+use metricstream_ledger::result::RunResult;
+use metricstream_scenario::Scenario;
+
+use crate::cli::Format;
+use crate::exit::Failure;
+use crate::output;
+
+/// The largest result that is read; a cut one is no JSON.
+const RESULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The summary of repeated runs, for people.
+pub(crate) fn summary_text(results: &[RunResult]) -> String {
+    let mut text = format!("\n{} runs: mean ± coefficient of variation\n", results.len());
+    for row in summary(results) {
+        let variation = row.variation.map_or_else(|| "–".to_owned(), |v| format!("{:.0} %", v * 100.0));
+        text.push_str(&format!("  {:52} {:12.3} ± {variation} (of {})\n", row.quantity, row.mean, row.runs));
+    }
+    text
+}
+
+/// The summary as a file and as a document.
+pub(crate) fn summary_json(results: &[RunResult]) -> serde_json::Value {
+    let rows: Vec<SummaryRow> = summary(results);
+    serde_json::json!({ "runs": results.len(), "quantities": rows })
+}
+
+/// Says what is worse than the baseline by more than is allowed. Whether anything is.
+pub(crate) fn is_worse(
+    baseline: &[RunResult],
+    now: &[RunResult],
+    scenario: &Scenario,
+    tolerance: Option<f64>,
+    format: Format,
+) -> bool {
+    let allowed = |name: &str| tolerance.unwrap_or_else(|| scenario.baseline.allowed(name));
+    let differences = compare_medians(baseline, now, allowed);
+    let failed: Vec<&Difference> = differences.iter().filter(|difference| difference.failed).collect();
+    let tell = |line: &str| {
+        if format == Format::Text { output::print(&format!("{line}\n")) } else { output::note(line) }
+    };
+    for difference in &failed {
+        let now = difference.now.map_or_else(|| "gone".to_owned(), |now| format!("{now:.3}"));
+        let percent = allowed(&difference.quantity) * 100.0;
+        tell(&format!(
+            "worse than the baseline: {} was {:.3}, is {now}; {percent:.1} % is allowed",
+            difference.quantity, difference.baseline
+        ));
+    }
+    if failed.is_empty() {
+        tell(&format!("not worse than the baseline in any of {} quantities", differences.len()));
+    }
+    !failed.is_empty()
+}
+
+/// The results of an earlier run, or of all trials of a repeated one.
+///
+/// # Errors
+/// Exit 2 if there are none, or one cannot be read.
+pub(crate) fn read_results(dir: &Path) -> Result<Vec<RunResult>, Failure> {
+    let files = result_files(dir);
+    if files.is_empty() {
+        return Err(Failure::usage(format!(
+            "--baseline {}: no result.json there; name the directory of an earlier run, or of its trials",
+            dir.display()
+        )));
+    }
+    files.iter().map(|path| read_result(path)).collect()
+}
+
+fn result_files(dir: &Path) -> Vec<PathBuf> {
+    let own = if dir.is_dir() { dir.join("result.json") } else { dir.to_path_buf() };
+    if own.is_file() {
+        return vec![own];
+    }
+    let trials = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path().join("result.json"));
+    let mut files: Vec<PathBuf> = trials.filter(|path| path.is_file()).collect();
+    files.sort();
+    files
+}
+
+fn read_result(path: &Path) -> Result<RunResult, Failure> {
+    let wrong = |e: &dyn std::fmt::Display| Failure::usage(format!("--baseline {}: {e}", path.display()));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| wrong(&e))?;
+    file.take(RESULT_MAX_BYTES).read_to_string(&mut text).map_err(|e| wrong(&e))?;
+    let said: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
+    let ours = metricstream_ledger::result::SCHEMA;
+    match said.get("schema").and_then(serde_json::Value::as_u64) {
+        Some(schema) if schema == u64::from(ours) => serde_json::from_value(said).map_err(|e| wrong(&e)),
+        Some(other) => Err(wrong(&format!("its schema is {other}; this build reads {ours}"))),
+        None => Err(wrong(&"it says no schema, so it is no result of a run")),
+    }
+}

@@ -1,0 +1,34 @@
+//! Benchmarks: each prints what it measured beside what must hold, and fails if that does not.
+
+mod build;
+mod ledger;
+mod produce;
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// The product's producing beside a bare rdkafka loop, in turns, on one Apache Kafka cluster
+    #[command(after_help = "Example:\n  cargo xtask bench produce --rounds 3")]
+    Produce(produce::Args),
+    /// The ledger: operations per second, memory of 100 M messages, and a 10 M-message history checked
+    #[command(after_help = "Example:\n  cargo xtask bench ledger")]
+    Ledger,
+    /// An incremental build after a change in the binary
+    #[command(after_help = "Example:\n  cargo xtask bench build")]
+    Build(build::Args),
+}
+
+pub(crate) fn run(what: &Bench) -> anyhow::Result<()> {
+    match what {
+        Bench::Produce(args) => crate::product::in_release(|| produce::run(args)),
+        Bench::Ledger => ledger::run(),
+        Bench::Build(args) => build::run(args),
+    }
+}
+
+/// A figure beside what must hold.
+fn judged(what: &str, figure: &str, wanted: &str, holds: bool) -> bool {
+    println!("{what:52} {figure:>16}   {wanted:18} {}", if holds { "holds" } else { "DOES NOT HOLD" });
+    holds
+}
