@@ -127,7 +127,7 @@ fn what_a_producer_may_not_send_is_refused_by_kafkas_name_and_leaves_no_trace() 
         builder.build(7, -1)
     };
     let cases: Vec<(&str, Bytes, i16)> = vec![
-        ("nothing", Bytes::new(), 2),
+        ("nothing", Bytes::new(), 87),
         ("a flipped bit", flipped.into(), 2),
         ("two batches", [batch(1, 0), batch(1, 0)].concat().into(), 87),
         ("a control batch", control, 87),
