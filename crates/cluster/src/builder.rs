@@ -10,7 +10,7 @@ use metricstream_node::flaws::Flaws;
 use metricstream_node::io::Event;
 
 use crate::cluster::Cluster;
-use crate::driver::Sink;
+use crate::driver::{EndSink, Sink};
 use crate::error::ClusterError;
 use crate::store::StoreKind;
 
@@ -52,6 +52,7 @@ pub struct Builder {
     pub(crate) seed: u64,
     pub(crate) patience: Duration,
     pub(crate) sink: Sink,
+    pub(crate) ended: EndSink,
 }
 
 impl Default for Builder {
@@ -69,6 +70,7 @@ impl Default for Builder {
             seed: 1,
             patience: Duration::from_secs(30),
             sink: Arc::new(|_, _| {}),
+            ended: Arc::new(|_, _| {}),
         }
     }
 }
@@ -158,6 +160,13 @@ impl Builder {
     #[must_use]
     pub fn on_event(mut self, sink: impl Fn(i32, Event) + Send + Sync + 'static) -> Self {
         self.sink = Arc::new(sink);
+        self
+    }
+
+    /// Is told of a node that ended by itself, and why.
+    #[must_use]
+    pub fn on_end(mut self, sink: impl Fn(i32, &str) + Send + Sync + 'static) -> Self {
+        self.ended = Arc::new(sink);
         self
     }
 

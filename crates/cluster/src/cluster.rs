@@ -76,8 +76,11 @@ struct Shared {
     known: Known,
     builder: Builder,
     lives: AtomicU64,
-    states: Mutex<BTreeMap<i32, NodeState>>,
+    states: States,
 }
+
+/// What each node is, and in which of its lives.
+type States = Arc<Mutex<BTreeMap<i32, (u64, NodeState)>>>;
 
 /// A cluster. Clones are the same one; with the last it is gone.
 #[derive(Clone)]
@@ -188,7 +191,7 @@ impl Cluster {
             let both = broker.map(|l| (l, Listener::Broker)).into_iter();
             listeners.insert(id, both.chain(controller.map(|l| (l, Listener::Controller))).collect::<Vec<_>>());
         }
-        let states = ids.iter().map(|id| (*id, NodeState::Down)).collect();
+        let states = ids.iter().map(|id| (*id, (0, NodeState::Down))).collect();
         let shared = Shared {
             members,
             configs,
@@ -197,7 +200,7 @@ impl Cluster {
             known: Known::default(),
             lives: AtomicU64::new(0),
             builder,
-            states: Mutex::new(states),
+            states: Arc::new(Mutex::new(states)),
         };
         let cluster = Self { shared: Arc::new(shared) };
         for (id, listeners) in listeners {
@@ -221,6 +224,7 @@ impl Cluster {
         let seed = shared.builder.seed ^ life.rotate_left(32) ^ u64::from(id.unsigned_abs());
         let node = Node::boot(config, seed, member.store.disk(), now)
             .map_err(|error| ClusterError::Boot { node: id, why: error.to_string() })?;
+        self.lock_states().insert(id, (life, NodeState::Running));
         member.running = Some(Running::start(Parts {
             node,
             id,
@@ -230,16 +234,36 @@ impl Cluster {
             listeners,
             known: Arc::clone(&shared.known),
             sink: Arc::clone(&shared.builder.sink),
+            on_end: self.on_end(id, life),
             connections_max: connections_max.min(10_000),
             request_bytes_max,
         }));
         member.paused = false;
-        self.note(id, NodeState::Running);
         Ok(())
     }
 
+    /// What follows from a node's end by itself: whoever looks sees it down, unless it has been started again.
+    fn on_end(&self, id: i32, life: u64) -> Box<dyn FnOnce(&str) + Send> {
+        // Not the cluster itself: a node's task must not keep it.
+        let (states, tell) = (Arc::clone(&self.shared.states), Arc::clone(&self.shared.builder.ended));
+        Box::new(move |why| {
+            if let Some(state) = states.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&id)
+                && state.0 == life
+            {
+                state.1 = NodeState::Down;
+            }
+            tell(id, why);
+        })
+    }
+
+    fn lock_states(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, (u64, NodeState)>> {
+        self.shared.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, id: i32, state: NodeState) {
-        self.shared.states.lock().unwrap_or_else(PoisonError::into_inner).insert(id, state);
+        if let Some(known) = self.lock_states().get_mut(&id) {
+            known.1 = state;
+        }
     }
 
     fn member(&self, id: i32) -> Result<&AsyncMutex<Member>, ClusterError> {
@@ -249,7 +273,7 @@ impl Cluster {
     /// Every node and what it is.
     #[must_use]
     pub fn nodes(&self) -> BTreeMap<i32, NodeState> {
-        self.shared.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock_states().iter().map(|(id, (_, state))| (*id, *state)).collect()
     }
 
     /// Addresses of all brokers, as clients want them.

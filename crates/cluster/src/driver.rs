@@ -46,6 +46,9 @@ pub(crate) type Known = Arc<std::sync::Mutex<BTreeMap<SocketAddr, Party>>>;
 /// Told of every event of a node.
 pub(crate) type Sink = Arc<dyn Fn(i32, Event) + Send + Sync>;
 
+/// Told of a node that ended by itself, and why.
+pub(crate) type EndSink = Arc<dyn Fn(i32, &str) + Send + Sync>;
+
 /// What a node's task is made of.
 pub(crate) struct Parts {
     pub(crate) node: Node,
@@ -56,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<(TcpListener, Listener)>,
     pub(crate) known: Known,
     pub(crate) sink: Sink,
+    /// Told once if the node ends by itself.
+    pub(crate) on_end: Box<dyn FnOnce(&str) + Send>,
     pub(crate) connections_max: usize,
     pub(crate) request_bytes_max: usize,
 }
@@ -112,6 +117,7 @@ struct Driver {
     clock: Clock,
     known: Known,
     sink: Sink,
+    on_end: Option<Box<dyn FnOnce(&str) + Send>>,
     around: Surroundings,
     listeners: Vec<(TcpListener, Listener)>,
     connections_max: usize,
@@ -147,6 +153,7 @@ impl Driver {
             clock: parts.clock,
             known: parts.known,
             sink: parts.sink,
+            on_end: Some(parts.on_end),
             around,
             listeners: parts.listeners,
             connections_max: parts.connections_max,
@@ -199,6 +206,10 @@ impl Driver {
         }
         drop(acceptors);
         self.connections.clear();
+        // Without a reason it is the end of a controlled shutdown, for which somebody waits.
+        if let (Some(on_end), Some(why)) = (self.on_end.take(), self.halted.as_deref().filter(|why| !why.is_empty())) {
+            on_end(why);
+        }
         ended.send_replace(self.halted);
     }
 

@@ -28,5 +28,7 @@ pub use builder::{Builder, Profile, TopicSpec};
 pub use cluster::{Cluster, NodeState, Start};
 pub use error::ClusterError;
 pub use link::{Links, Rule};
+pub use metricstream_node::config::{ConfigError, FAST, Settings};
+pub use metricstream_node::flaws::Flaws;
 pub use metricstream_node::io::{Event, Level};
 pub use store::StoreKind;

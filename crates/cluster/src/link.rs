@@ -101,6 +101,12 @@ impl Links {
         self.changed.send_modify(|n| *n += 1);
     }
 
+    /// Every link as these rules say, by sender and receiver; one that is not among them is as it was made.
+    pub fn replace(&self, rules: BTreeMap<(i32, i32), Rule>) {
+        self.lock().rules = rules;
+        self.changed.send_modify(|n| *n += 1);
+    }
+
     /// Ends the connections between two parties at once.
     pub fn reset(&self, a: i32, b: i32) {
         self.reset.send_modify(|(n, pairs)| {
