@@ -5,7 +5,9 @@
 //! the same inputs give byte-identical outputs. Only the modules of `api` name versioned wire structures; inside, types
 //! are version-free.
 
+pub mod api;
 pub mod config;
 pub mod flaws;
+pub mod group;
 pub mod io;
 pub mod time;
