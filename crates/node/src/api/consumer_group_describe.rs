@@ -50,10 +50,7 @@ fn member(m: ConsumerMemberDescription) -> Member {
 }
 
 fn assignment(partitions: Vec<NamedPartitions>) -> Assignment {
-    let topic = |t: NamedPartitions| TopicPartitions {
-        topic_id: t.topic_id,
-        topic_name: t.topic,
-        partitions: t.partitions,
-    };
+    let topic =
+        |t: NamedPartitions| TopicPartitions { topic_id: t.topic_id, topic_name: t.topic, partitions: t.partitions };
     Assignment { topic_partitions: partitions.into_iter().map(topic).collect() }
 }

@@ -31,8 +31,7 @@ pub fn decode(request: ConsumerGroupHeartbeatRequest, version: i16, client: Clie
 #[must_use]
 pub fn encode(answer: ConsumerGroupHeartbeatAnswer, _version: i16) -> ConsumerGroupHeartbeatResponse {
     let topic = |(topic_id, partitions)| TopicPartitions { topic_id, partitions };
-    let assignment =
-        answer.assignment.map(|ts| Assignment { topic_partitions: ts.into_iter().map(topic).collect() });
+    let assignment = answer.assignment.map(|ts| Assignment { topic_partitions: ts.into_iter().map(topic).collect() });
     ConsumerGroupHeartbeatResponse {
         throttle_time_ms: 0,
         error_code: answer.error.0,

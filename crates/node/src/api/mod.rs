@@ -3,6 +3,7 @@
 
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
+pub mod consumer_protocol;
 pub mod delete_groups;
 pub mod describe_groups;
 pub mod heartbeat;

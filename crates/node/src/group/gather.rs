@@ -99,9 +99,9 @@ impl GroupRequest {
             Self::OffsetFetch(r) => r.groups.iter().map(|g| g.group_id.as_str()).collect(),
             Self::OffsetDelete(r) => vec![&r.group_id],
             Self::ConsumerGroupHeartbeat(r) => vec![&r.group_id],
-            Self::DescribeGroups { groups } | Self::DeleteGroups { groups } | Self::ConsumerGroupDescribe { groups } => {
-                groups.iter().map(String::as_str).collect()
-            }
+            Self::DescribeGroups { groups }
+            | Self::DeleteGroups { groups }
+            | Self::ConsumerGroupDescribe { groups } => groups.iter().map(String::as_str).collect(),
             Self::ListGroups(_) => Vec::new(),
         }
     }
@@ -116,7 +116,9 @@ impl GroupRequest {
             Self::DescribeGroups { groups } => {
                 groups.into_iter().map(|g| Self::DescribeGroups { groups: vec![g] }).collect()
             }
-            Self::DeleteGroups { groups } => groups.into_iter().map(|g| Self::DeleteGroups { groups: vec![g] }).collect(),
+            Self::DeleteGroups { groups } => {
+                groups.into_iter().map(|g| Self::DeleteGroups { groups: vec![g] }).collect()
+            }
             Self::ConsumerGroupDescribe { groups } => {
                 groups.into_iter().map(|g| Self::ConsumerGroupDescribe { groups: vec![g] }).collect()
             }

@@ -424,9 +424,9 @@ impl GroupRequest {
                 error,
                 ..ConsumerGroupHeartbeatAnswer::default()
             }),
-            Self::ConsumerGroupDescribe { groups } => {
-                GroupAnswer::ConsumerGroupDescribe(groups.iter().map(|g| ConsumerDescription::refused(g, error)).collect())
-            }
+            Self::ConsumerGroupDescribe { groups } => GroupAnswer::ConsumerGroupDescribe(
+                groups.iter().map(|g| ConsumerDescription::refused(g, error)).collect(),
+            ),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Groups {
             shard.set_epoch(leader_epoch);
             return false;
         }
-        self.shards.insert(partition, Shard::new(partition, leader_epoch));
+        self.shards.insert(partition, Shard::new(leader_epoch));
         true
     }
 
