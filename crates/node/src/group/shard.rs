@@ -271,6 +271,13 @@ impl Shard {
                 }
             }
             Err(error) => {
+                // Before the group of the other kind, in whose place this one came, is there again.
+                let mut work = Work::default();
+                if let Some(Group::Classic(classic)) = self.state.groups.get_mut(&group)
+                    && effects.iter().any(|effect| matches!(effect, Effect::Created))
+                {
+                    classic.follow(Effect::Created, Err(error), desk, &mut work);
+                }
                 for record in undo.into_iter().rev() {
                     self.state.apply(record);
                 }
@@ -279,7 +286,7 @@ impl Shard {
                     consumer.start_missing_sessions(desk);
                 }
                 self.set_timer(&group);
-                for effect in effects {
+                for effect in work.effects.into_iter().chain(effects) {
                     self.happen(group.clone(), effect, Err(error), desk);
                 }
             }

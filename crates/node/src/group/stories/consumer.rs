@@ -301,6 +301,19 @@ fn a_change_of_protocol_that_could_not_be_written_leaves_the_group_of_the_old_ki
 }
 
 #[test]
+fn who_joins_an_empty_group_of_the_other_kind_is_answered_though_the_change_could_not_be_written() {
+    let mut world = World::new();
+    world.tell(joins("g", "c"));
+    world.tell(beats("g", "c", -1, None));
+    world.refuses = Some(ErrorCode::NOT_ENOUGH_REPLICAS);
+    let token = world.ask(joining("g", "", Some("i")));
+    assert_eq!(answer_of!(world, token, JoinGroup).error, ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    world.refuses = None;
+    assert_eq!(world.view("g").0, 2, "it is the consumer group that it was");
+    world.stable_alone("g");
+}
+
+#[test]
 fn tools_see_what_each_member_has_and_is_to_have() {
     let mut world = World::new();
     let range = Some("range".to_owned());

@@ -11,6 +11,7 @@ use super::*;
 use crate::time::MS;
 
 mod classic;
+mod classic_schedules;
 mod consumer;
 mod failures;
 mod offsets;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use rand_chacha::rand_core::RngCore;
 
-use super::consumer::{beats, joins};
+use super::consumer::beats;
 use super::*;
 use crate::group::consumer::{Parts, each};
 
@@ -22,6 +22,8 @@ struct Member {
     /// What it was last told to own.
     told: BTreeSet<Part>,
     waits_for: Option<Token>,
+    /// It missed an answer, and says everything again as clients do.
+    says_all: bool,
     leaving: bool,
 }
 
@@ -117,7 +119,15 @@ impl Schedule {
     fn start(&mut self) {
         self.made += 1;
         let (id, none) = (format!("m{}", self.made), BTreeSet::new());
-        self.members.push(Member { id, epoch: 0, owns: none.clone(), told: none, waits_for: None, leaving: false });
+        self.members.push(Member {
+            id,
+            epoch: 0,
+            owns: none.clone(),
+            told: none,
+            waits_for: None,
+            says_all: false,
+            leaving: false,
+        });
     }
 
     /// A member stops reading what it is not to own, and starts what it is.
@@ -131,16 +141,15 @@ impl Schedule {
         if member.waits_for.is_some() {
             return;
         }
-        let beat = match member {
-            Member { leaving: true, id, .. } => beats("g", id, -1, None),
-            Member { epoch: 0, id, .. } => {
-                let topics = Some(vec!["clicks".to_owned(), "orders".to_owned()]);
-                ConsumerGroupHeartbeat { subscribed_topics: topics, ..joins("g", id) }
-            }
-            Member { id, epoch, owns, .. } => beats("g", id, *epoch, Some(list(owns))),
-        };
+        let mut beat = beats("g", &member.id, member.epoch, Some(list(&member.owns)));
+        if member.leaving {
+            (beat.member_epoch, beat.owned) = (-1, None);
+        } else if member.epoch == 0 || member.says_all {
+            beat.rebalance_timeout_ms = Some(30_000);
+            beat.subscribed_topics = Some(vec!["clicks".to_owned(), "orders".to_owned()]);
+        }
         let token = self.world.ask(GroupRequest::ConsumerGroupHeartbeat(beat));
-        self.members[nth].waits_for = Some(token);
+        (self.members[nth].waits_for, self.members[nth].says_all) = (Some(token), false);
     }
 
     /// Members read the answers that have come.
@@ -165,7 +174,7 @@ impl Schedule {
                     (member.epoch, member.owns, member.told) = (0, BTreeSet::new(), BTreeSet::new());
                     return !member.leaving;
                 }
-                ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => {}
+                ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => member.says_all = true,
                 other => panic!("{other}"),
             }
             true
@@ -174,7 +183,7 @@ impl Schedule {
 
     fn check(&mut self) -> Result<(), String> {
         let (epoch, target_epoch, members) = self.world.view("g");
-        if self.world.refuses.is_none() && (epoch, target_epoch) < self.group_epoch && epoch != 0 {
+        if (epoch, target_epoch) < self.group_epoch && epoch != 0 {
             return Err(format!("epochs went back from {:?} to {epoch}, {target_epoch}", self.group_epoch));
         }
         self.group_epoch = (epoch, target_epoch);
