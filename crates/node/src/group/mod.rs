@@ -127,7 +127,7 @@ impl Groups {
     }
 
     /// This broker leads a partition. True if its log has now to be loaded; false if it has been leading all along and
-    /// only the epoch is new.
+    /// only the epoch is new: what is loaded stays, and a loading that has begun goes on.
     pub fn elected(&mut self, partition: i32, leader_epoch: i32) -> bool {
         if let Some(shard) = self.shards.get_mut(&partition) {
             shard.set_epoch(leader_epoch);

@@ -15,7 +15,7 @@ use super::gather::ReplyTo;
 use super::load::Loading;
 use super::messages::{GroupAnswer, GroupRequest};
 use super::records::{Group, State, encoded};
-use super::work::{Desk, Effect, Emitted, Work, told};
+use super::work::{Desk, Effect, Emitted, Work, failed};
 use super::{DEFERRED_MAX, Ticket};
 use crate::flaws::Flaws;
 use crate::time::Ns;
@@ -253,7 +253,7 @@ impl Shard {
     fn happen(&mut self, group: String, effect: Effect, result: Result<(), ErrorCode>, desk: &mut Desk<'_>) {
         match (effect, result) {
             (Effect::Answer(to, answer), Ok(())) => desk.reply(to, answer),
-            (Effect::Answer(to, answer), Err(error)) => desk.reply(to, answer.failed(told(error))),
+            (Effect::Answer(to, answer), Err(error)) => desk.reply(to, failed(answer, error)),
             (effect, result) => self.deferred.push_back(Step::Follow(group, effect, result)),
         }
     }

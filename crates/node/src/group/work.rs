@@ -91,6 +91,15 @@ impl Work {
     }
 }
 
+/// The answer when its append fails.
+pub(super) fn failed(answer: GroupAnswer, error: ErrorCode) -> GroupAnswer {
+    let told = match (&answer, told(error)) {
+        (GroupAnswer::OffsetCommit(_), ErrorCode::UNKNOWN_SERVER_ERROR) => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
+        (_, told) => told,
+    };
+    answer.failed(told)
+}
+
 /// What a client of the coordinator is told when an append fails (Kafka's `CoordinatorOperationExceptionHelper`).
 pub(super) fn told(error: ErrorCode) -> ErrorCode {
     match error {

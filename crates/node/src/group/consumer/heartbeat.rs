@@ -78,11 +78,13 @@ impl ConsumerGroup {
         if beat.instance_id.is_some() {
             match predecessor {
                 None if !joins => return refuse(ErrorCode::UNKNOWN_MEMBER_ID, "Instance is unknown."),
-                Some(now) if now != id && joins => {
+                Some(now) if joins => {
                     if self.members.get(&now).is_some_and(|m| m.epoch != LEAVES_FOR_A_WHILE) {
                         return refuse(ErrorCode::UNRELEASED_INSTANCE_ID, "Static member has not left the group.");
                     }
-                    self.replace_static(&now, id, work);
+                    if now != id {
+                        self.replace_static(&now, id, work);
+                    }
                 }
                 Some(now) if now != id => {
                     return refuse(ErrorCode::FENCED_INSTANCE_ID, "Static member is fenced by another member.");

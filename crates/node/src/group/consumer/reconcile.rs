@@ -39,7 +39,9 @@ impl ConsumerGroup {
         }
         let mut waits = false;
         for part in each(target).filter(|part| !has(&member.assigned, *part)) {
-            if takes_what_is_not_free || !self.owners.contains_key(&part) {
+            // What it was to let go and has let go it may have back at once.
+            let free_for_it = self.owners.get(&part).is_none_or(|owner| owner == id);
+            if free_for_it || takes_what_is_not_free {
                 insert(&mut free, part);
             } else {
                 waits = true;

@@ -199,7 +199,8 @@ fn a_member_that_never_asks_for_its_part_is_removed() {
     world.ask(syncing("g", &a, 1, &[(&a, "0"), (&b, "1")]));
     for _ in 0..21 {
         world.pass_ms(3_000);
-        (world.beat("g", &a, 1), world.beat("g", &b, 1));
+        world.beat("g", &a, 1);
+        world.beat("g", &b, 1);
     }
     assert_eq!(world.beat("g", &b, 1), ErrorCode::UNKNOWN_MEMBER_ID);
 }

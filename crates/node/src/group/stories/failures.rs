@@ -129,10 +129,13 @@ fn requests_that_come_while_an_append_is_untold_wait_for_it() {
     world.groups.handle(Token(2), GroupRequest::OffsetCommit(commit_of("g", "", -1, 6)), at);
     let [GroupOutput::Append { partition, ticket, .. }] = world.groups.take()[..] else { panic!("not one append") };
     world.groups.appended(ticket, Err(ErrorCode::MESSAGE_TOO_LARGE), at);
-    let [GroupOutput::Answer { token: Token(1), .. }, GroupOutput::Append { ticket, .. }] = world.groups.take()[..]
-    else {
+    let outputs = world.groups.take();
+    let [GroupOutput::Answer { token: Token(1), answer }, GroupOutput::Append { ticket, .. }] = &outputs[..] else {
         panic!("the second did not follow")
     };
+    let GroupAnswer::OffsetCommit(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.topics[0].1[0].1, ErrorCode::INVALID_COMMIT_OFFSET_SIZE);
+    let ticket = *ticket;
     world.groups.appended(ticket, Ok(0), at);
     world.groups.committed(partition, 1, at);
     let [GroupOutput::Answer { token: Token(2), .. }] = world.groups.take()[..] else { panic!("no answer") };
