@@ -1,13 +1,14 @@
 //! What clients of old and new versions say and hear about groups.
 
-use bytes::Bytes;
-use metricstream_wire::ErrorCode;
+use bytes::{Bytes, BytesMut};
 use metricstream_wire::api as wire;
+use metricstream_wire::frame::Request;
+use metricstream_wire::{ErrorCode, Reader, Wire as _};
 
 use super::*;
 use crate::group::{
-    ClassicDescription, Client, FetchedOffset, GroupRequest, JoinGroupAnswer, LeaveGroupAnswer, OffsetFetchGroup,
-    OffsetFetchGroupAnswer,
+    ClassicDescription, Client, FetchedOffset, GroupAnswer, GroupRequest, JoinGroupAnswer, LeaveGroupAnswer,
+    OffsetFetchGroup, OffsetFetchGroupAnswer,
 };
 
 fn joining(version: i16, instance: Option<&str>) -> crate::group::JoinGroup {
@@ -108,4 +109,59 @@ fn a_consumer_groups_assignment_carries_topic_ids_both_ways() {
     let answer = crate::group::ConsumerGroupHeartbeatAnswer { assignment: beat.owned, ..Default::default() };
     let response = consumer_group_heartbeat::encode(answer, 1);
     assert_eq!(response.assignment.expect("given").topic_partitions[0].partitions, [1, 2]);
+}
+
+/// An answer is written in a version and read again.
+fn written_and_read<R: Request>(answer: impl Fn(i16) -> R::Response) {
+    for version in R::VERSIONS {
+        let context = R::context(version).expect("declared");
+        let mut bytes = BytesMut::new();
+        answer(version).encode(&mut bytes, context);
+        let mut from = Reader::new(bytes.freeze());
+        R::Response::decode(&mut from, context, "answer").unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
+        from.finish().unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
+    }
+}
+
+#[test]
+fn what_is_refused_can_be_written_in_every_version() {
+    let (error, group) = (ErrorCode::NOT_COORDINATOR, "g".to_owned());
+    let refused = |request: GroupRequest| request.refused(error);
+    macro_rules! refuses {
+        ($request:ty, $kind:ident, $module:ident, $asked:expr) => {
+            written_and_read::<$request>(|version| match refused(GroupRequest::$kind($asked)) {
+                GroupAnswer::$kind(answer) => $module::encode(answer, version),
+                other => panic!("{other:?}"),
+            });
+        };
+        ($request:ty, $kind:ident, $module:ident) => {
+            written_and_read::<$request>(|version| {
+                match refused(GroupRequest::$kind { groups: vec![group.clone(); 2] }) {
+                    GroupAnswer::$kind(answer) => $module::encode(answer, version),
+                    other => panic!("{other:?}"),
+                }
+            });
+        };
+    }
+    refuses!(wire::join_group::JoinGroupRequest, JoinGroup, join_group, Default::default());
+    refuses!(wire::sync_group::SyncGroupRequest, SyncGroup, sync_group, Default::default());
+    refuses!(wire::heartbeat::HeartbeatRequest, Heartbeat, heartbeat, Default::default());
+    refuses!(wire::leave_group::LeaveGroupRequest, LeaveGroup, leave_group, Default::default());
+    refuses!(wire::offset_commit::OffsetCommitRequest, OffsetCommit, offset_commit, Default::default());
+    refuses!(wire::offset_fetch::OffsetFetchRequest, OffsetFetch, offset_fetch, Default::default());
+    refuses!(wire::offset_delete::OffsetDeleteRequest, OffsetDelete, offset_delete, Default::default());
+    refuses!(wire::list_groups::ListGroupsRequest, ListGroups, list_groups, Default::default());
+    refuses!(wire::describe_groups::DescribeGroupsRequest, DescribeGroups, describe_groups);
+    refuses!(wire::delete_groups::DeleteGroupsRequest, DeleteGroups, delete_groups);
+    refuses!(
+        wire::consumer_group_describe::ConsumerGroupDescribeRequest,
+        ConsumerGroupDescribe,
+        consumer_group_describe
+    );
+    refuses!(
+        wire::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
+        ConsumerGroupHeartbeat,
+        consumer_group_heartbeat,
+        Default::default()
+    );
 }
