@@ -17,14 +17,31 @@ pub(crate) mod api_versions;
 pub(crate) mod begin_quorum_epoch;
 pub(crate) mod broker_heartbeat;
 pub(crate) mod broker_registration;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
+pub(crate) mod consumer_protocol;
 pub(crate) mod create_topics;
+pub(crate) mod delete_groups;
+pub(crate) mod describe_groups;
 pub(crate) mod end_quorum_epoch;
 pub(crate) mod fetch;
 pub(crate) mod fetch_snapshot;
+pub(crate) mod find_coordinator;
 pub(crate) mod forward;
+#[cfg(test)]
+mod group_tests;
+pub(crate) mod groups;
+pub(crate) mod heartbeat;
+pub(crate) mod join_group;
+pub(crate) mod leave_group;
+pub(crate) mod list_groups;
 pub(crate) mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_delete;
+pub(crate) mod offset_fetch;
 pub(crate) mod produce;
 pub(crate) mod quorum;
+pub(crate) mod sync_group;
 pub(crate) mod vote;
 
 pub(crate) use forward::forward_failed;
@@ -101,8 +118,19 @@ pub(crate) const SERVED: &[Served] = &[
     on(Door::Broker, 0, 3, 13, produce::handle),
     on(Door::Both, 1, 4, 18, fetch::handle),
     on(Door::Broker, 3, 0, 13, metadata::handle),
+    on(Door::Broker, 8, 2, 9, groups::offset_commit),
+    on(Door::Broker, 9, 1, 9, groups::offset_fetch),
+    on(Door::Broker, 10, 0, 6, find_coordinator::handle),
+    on(Door::Broker, 11, 0, 9, groups::join_group),
+    on(Door::Broker, 12, 0, 4, groups::heartbeat),
+    on(Door::Broker, 13, 0, 5, groups::leave_group),
+    on(Door::Broker, 14, 0, 5, groups::sync_group),
+    on(Door::Broker, 15, 0, 6, groups::describe_groups),
+    on(Door::Broker, 16, 0, 5, groups::list_groups),
     on(Door::Both, 18, 0, 4, api_versions::handle),
     forwarded(19, 2, 7, create_topics::handle),
+    on(Door::Broker, 42, 0, 2, groups::delete_groups),
+    on(Door::Broker, 47, 0, 0, groups::offset_delete),
     on(Door::Controller, 52, 0, 2, vote::handle),
     on(Door::Controller, 53, 0, 1, begin_quorum_epoch::handle),
     on(Door::Controller, 54, 0, 1, end_quorum_epoch::handle),
@@ -112,6 +140,8 @@ pub(crate) const SERVED: &[Served] = &[
     on(Door::Controller, 62, 0, 4, broker_registration::handle),
     on(Door::Controller, 63, 0, 1, broker_heartbeat::handle),
     on(Door::Controller, 67, 0, 0, allocate_producer_ids::handle),
+    on(Door::Broker, 68, 0, 1, groups::consumer_group_heartbeat),
+    on(Door::Broker, 69, 0, 1, groups::consumer_group_describe),
 ];
 
 /// Whether a door leads to it.
@@ -159,4 +189,9 @@ pub(crate) fn code<T>(result: &Result<T, ErrorCode>) -> i16 {
 /// The broker that a listener's requests come from, noted so that its death is seen by its connection.
 pub(crate) fn note_broker(node: &mut Node, to: &ReplyTo, broker: i32) {
     node.inbound.spoken_by(to.conn(), broker);
+}
+
+/// A small slice that outlives its request is copied, so that it does not keep the whole frame in memory.
+fn own(bytes: &bytes::Bytes) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(bytes)
 }

@@ -110,6 +110,7 @@ impl Broker {
         checkpoint: checkpoints::HighWatermarks,
         lifecycle: Lifecycle,
         config: &NodeConfig,
+        seed: u64,
         now: Now,
     ) -> Self {
         let settings = &config.settings;
@@ -125,7 +126,7 @@ impl Broker {
             lifecycle,
             producer_ids: ProducerIds::default(),
             making: BTreeMap::new(),
-            groups: crate::group::Groups::new(settings, config.flaws),
+            groups: crate::group::Groups::new(settings.clone(), config.flaws, seed),
             coordinating: crate::node::Coordinating::default(),
             checkpoint,
             next_lag_look: now.after_ms(lag_look_ms(settings)),
@@ -248,7 +249,7 @@ impl Broker {
         let beat = if self.lifecycle.in_flight { Ns::MAX } else { self.lifecycle.next_at };
         let proposals = self.next_proposal();
         let mine = [self.next_lag_look, self.next_cleaning, self.checkpoint.due_at(), waiting, beat, proposals];
-        let others = [self.fetchers.next_timer(), self.groups.next_timer()];
+        let others = [self.fetchers.next_timer(), self.groups.next_timer().unwrap_or(Ns::MAX)];
         mine.into_iter().chain(others).fold(Ns::MAX, Ns::min)
     }
 

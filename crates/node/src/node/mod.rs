@@ -157,7 +157,7 @@ impl Node {
     }
 
     fn stored(&mut self, now: Now, done: &crate::io::Completion) {
-        if self.quorum.on_stored(now, &mut self.out, done) {
+        if self.quorum.on_stored(now, &mut self.out, done) || done.result.is_ok() && self.groups_stored(now, done) {
             return;
         }
         if let Err(failure) = &done.result {
