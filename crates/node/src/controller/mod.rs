@@ -20,6 +20,8 @@ mod brokers;
 mod configs;
 mod leaders;
 mod partitions;
+#[cfg(test)]
+mod stories;
 mod topics;
 
 pub use brokers::{BeatAnswer, Heartbeat, Registration};
