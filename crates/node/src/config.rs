@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::flaws::Flaws;
 
+pub mod describe;
+
+use describe::ConfigType;
+
 /// Why a setting was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -31,6 +35,7 @@ trait Setting: Sized {
     fn parse(text: &str) -> Option<Self>;
     fn show(&self) -> String;
     const KIND: &'static str;
+    const TYPE: ConfigType;
 }
 
 impl Setting for i64 {
@@ -41,6 +46,7 @@ impl Setting for i64 {
         self.to_string()
     }
     const KIND: &'static str = "a whole number is wanted";
+    const TYPE: ConfigType = ConfigType::Long;
 }
 
 impl Setting for i32 {
@@ -51,6 +57,7 @@ impl Setting for i32 {
         self.to_string()
     }
     const KIND: &'static str = "a whole number of 32 bits is wanted";
+    const TYPE: ConfigType = ConfigType::Int;
 }
 
 impl Setting for bool {
@@ -61,6 +68,7 @@ impl Setting for bool {
         self.to_string()
     }
     const KIND: &'static str = "true or false is wanted";
+    const TYPE: ConfigType = ConfigType::Boolean;
 }
 
 impl Setting for f64 {
@@ -71,6 +79,7 @@ impl Setting for f64 {
         self.to_string()
     }
     const KIND: &'static str = "a number is wanted";
+    const TYPE: ConfigType = ConfigType::Double;
 }
 
 impl Setting for String {
@@ -81,6 +90,7 @@ impl Setting for String {
         self.clone()
     }
     const KIND: &'static str = "text is wanted";
+    const TYPE: ConfigType = ConfigType::String;
 }
 
 macro_rules! settings {
@@ -114,6 +124,24 @@ macro_rules! settings {
                     _ => return Err(ConfigError::Unknown { name: name.to_owned() }),
                 }
                 Ok(())
+            }
+
+            /// What kind of value a setting has.
+            #[must_use]
+            pub fn kind(name: &str) -> Option<ConfigType> {
+                match name {
+                    $($name => Some(<$ty as Setting>::TYPE),)*
+                    _ => None,
+                }
+            }
+
+            /// What a setting does.
+            #[must_use]
+            pub fn documentation(name: &str) -> Option<&'static str> {
+                match name {
+                    $($name => Some(concat!($($doc),*)),)*
+                    _ => None,
+                }
             }
 
             /// Every setting as text, under Kafka's names.

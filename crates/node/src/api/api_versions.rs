@@ -46,7 +46,7 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
 }
 
 fn keys(listener: Listener) -> Vec<ApiVersion> {
-    let served = SERVED.iter().filter(|s| is_served(s, listener) || s.forwarded);
+    let served = SERVED.iter().filter(|s| s.advertised && (is_served(s, listener) || s.forwarded));
     served
         .map(|s| ApiVersion {
             api_key: s.key,

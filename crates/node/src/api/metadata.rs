@@ -11,7 +11,7 @@ use crate::node::{BROKER_LISTENER, Incoming, Node};
 use crate::time::Now;
 
 /// Topics that only brokers make.
-const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
+pub(crate) const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     let version = incoming.header.api_version;
@@ -48,7 +48,7 @@ fn brokers(image: &Image) -> Vec<MetadataBroker> {
 }
 
 /// Clients that know no forwarding send their administration there; every broker passes it on. Kafka names a random one.
-fn told_controller(node: &Node) -> i32 {
+pub(crate) fn told_controller(node: &Node) -> i32 {
     let up = |id: &i32| node.image.brokers.get(id).is_some_and(|b| !b.fenced);
     let active = node.controller().filter(up);
     active.or_else(|| node.image.brokers.values().find(|b| !b.fenced).map(|b| b.id)).unwrap_or(-1)
@@ -59,8 +59,10 @@ fn one(node: &mut Node, now: Now, asked: &MetadataRequestTopic, may_make: bool, 
         if let Some(topic) = node.image.topic(name) {
             return described(&node.image, topic, version);
         }
-        let mut error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-        if may_make && node.config.settings.auto_create_topics_enable {
+        let sound = crate::controller::is_topic_name(name);
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let mut error = if sound { unknown } else { ErrorCode::INVALID_TOPIC_EXCEPTION };
+        if sound && may_make && node.config.settings.auto_create_topics_enable {
             error = node.make_topic(now, name);
         }
         return MetadataTopic { error_code: error.0, name: Some(name.clone()), ..MetadataTopic::default() };

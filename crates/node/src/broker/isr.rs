@@ -16,6 +16,8 @@ use crate::time::{Now, Ns};
 pub struct Follower {
     /// It has everything below; −1 until it has fetched in this epoch.
     pub end_offset: i64,
+    /// Its log begins here; −1 until it has fetched in this epoch.
+    pub log_start: i64,
     /// The epoch of its registration when it last fetched.
     pub broker_epoch: i64,
     /// When it last had everything there was.
@@ -30,6 +32,7 @@ impl Follower {
     fn new(in_sync: bool, now: Now) -> Self {
         Self {
             end_offset: -1,
+            log_start: -1,
             broker_epoch: -1,
             caught_up_ns: in_sync.then_some(now.monotonic_ns),
             last_fetch: None,
@@ -48,6 +51,7 @@ impl Follower {
             self.caught_up_ns = self.caught_up_ns.max(Some(at));
         }
         self.end_offset = position.offset;
+        self.log_start = position.log_start;
         self.broker_epoch = position.broker_epoch;
         self.last_fetch = Some((now.monotonic_ns, leader_end));
         self.lag_max_ms = lag_max_ms;
@@ -152,21 +156,22 @@ impl Leading {
         self.followers.retain(|id, _| image.replicas.contains(id));
     }
 
-    /// A follower fetched.
+    /// A follower fetched. Gives whether its log begins elsewhere than before.
     pub(super) fn fetched(
         &mut self,
         position: &FetchPosition,
         leader_end: i64,
         lag_max_ms: i64,
         now: Now,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<bool, ErrorCode> {
         let follower = self.followers.get_mut(&position.replica).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         // A request of an earlier life of that broker tells nothing about this one.
         if position.broker_epoch != -1 && position.broker_epoch < follower.broker_epoch {
             return Err(ErrorCode::STALE_BROKER_EPOCH);
         }
+        let before = follower.log_start;
         follower.fetched(position, leader_end, lag_max_ms, now);
-        Ok(())
+        Ok(follower.log_start != before)
     }
 
     fn is_member(&self, replica: i32, flaws: &Flaws) -> bool {

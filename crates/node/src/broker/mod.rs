@@ -4,13 +4,13 @@
 //! too. Requests that wait lie in [`waiting`]; followers' fetches are planned in [`fetchers`]. Nothing here knows
 //! connections or versions of messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::config::{NodeConfig, Settings};
 use crate::image::PartitionId;
-use crate::io::{Completion, Disk, Outputs, StorageAction, StorageFailure};
+use crate::io::{Completion, Disk, OpId, Outputs, StorageAction, StorageFailure};
 use crate::log::{Log, LogConfig};
 use crate::time::{Now, Ns};
 
@@ -27,29 +27,43 @@ use fetchers::Fetchers;
 use lifecycle::Lifecycle;
 use waiting::Waiting;
 
-/// Producer ids of this broker's own block, and requests for another one.
+/// With fewer left than a tenth of a block the next one is asked for (Kafka's prefetch threshold).
+const PRODUCER_IDS_LOW: i64 = crate::controller::PRODUCER_ID_BLOCK / 10;
+
+/// Producer ids of this broker's own blocks, and requests for another one.
 #[derive(Debug, Default)]
 pub struct ProducerIds {
-    next: i64,
-    end: i64,
+    /// First and end of each block, in the order in which they came.
+    blocks: VecDeque<(i64, i64)>,
     /// A block has been asked for.
     pub in_flight: bool,
+    /// The next one is not asked for before.
+    pub not_before: Ns,
 }
 
 impl ProducerIds {
     /// The next one, if there is any.
     pub fn take(&mut self) -> Option<i64> {
-        let id = self.next;
-        (id < self.end).then(|| {
-            self.next += 1;
-            id
-        })
+        let (next, end) = self.blocks.front_mut()?;
+        let id = *next;
+        *next += 1;
+        if next == end {
+            self.blocks.pop_front();
+        }
+        Some(id)
     }
 
     /// A new block.
     pub fn refill(&mut self, first: i64, count: i32) {
-        self.next = first;
-        self.end = first + i64::from(count);
+        if count > 0 {
+            self.blocks.push_back((first, first + i64::from(count)));
+        }
+    }
+
+    /// Whether another block should be asked for, if that has not been done.
+    #[must_use]
+    pub fn are_low(&self) -> bool {
+        !self.in_flight && self.blocks.iter().map(|(next, end)| end - next).sum::<i64>() < PRODUCER_IDS_LOW
     }
 }
 
@@ -74,6 +88,8 @@ pub struct Broker {
     /// Its standing with the controller.
     pub lifecycle: Lifecycle,
     pub(crate) producer_ids: ProducerIds,
+    /// Reads of the store that a parked request waits for: which, and its place in it.
+    pub(crate) reads: BTreeMap<OpId, (waiting::WaitId, usize)>,
     /// Topics that are being made because somebody asked for them, and what is told meanwhile.
     pub(crate) making: BTreeMap<String, metricstream_wire::ErrorCode>,
     pub(crate) groups: crate::group::Groups,
@@ -110,6 +126,7 @@ impl Broker {
         checkpoint: checkpoints::HighWatermarks,
         lifecycle: Lifecycle,
         config: &NodeConfig,
+        seed: u64,
         now: Now,
     ) -> Self {
         let settings = &config.settings;
@@ -124,8 +141,9 @@ impl Broker {
             alter_in_flight: false,
             lifecycle,
             producer_ids: ProducerIds::default(),
+            reads: BTreeMap::new(),
             making: BTreeMap::new(),
-            groups: crate::group::Groups::new(settings, config.flaws),
+            groups: crate::group::Groups::new(settings.clone(), config.flaws, seed),
             coordinating: crate::node::Coordinating::default(),
             checkpoint,
             next_lag_look: now.after_ms(lag_look_ms(settings)),
@@ -184,7 +202,7 @@ impl Broker {
         if moved.proposal {
             self.proposals.insert(id);
         }
-        if moved.log_end || moved.high_watermark {
+        if moved.log_end || moved.high_watermark || moved.low_watermark {
             let before = self.stirred.entry(id).or_default();
             *before = before.and(moved);
         }
@@ -248,8 +266,14 @@ impl Broker {
         let beat = if self.lifecycle.in_flight { Ns::MAX } else { self.lifecycle.next_at };
         let proposals = self.next_proposal();
         let mine = [self.next_lag_look, self.next_cleaning, self.checkpoint.due_at(), waiting, beat, proposals];
-        let others = [self.fetchers.next_timer(), self.groups.next_timer()];
+        let ids = if self.wants_producer_ids() { self.producer_ids.not_before } else { Ns::MAX };
+        let others = [self.fetchers.next_timer(), self.groups.next_timer().unwrap_or(Ns::MAX), ids];
         mine.into_iter().chain(others).fold(Ns::MAX, Ns::min)
+    }
+
+    /// Whether a block of producer ids should be asked for; a broker without an epoch gets none.
+    pub(crate) fn wants_producer_ids(&self) -> bool {
+        self.lifecycle.epoch.is_some() && self.producer_ids.are_low()
     }
 
     fn next_proposal(&self) -> Ns {

@@ -56,6 +56,8 @@ pub struct Moved {
     pub high_watermark: bool,
     /// There is an ISR to propose to the controller.
     pub proposal: bool,
+    /// The least of all log starts moved: who deletes records may be answered.
+    pub low_watermark: bool,
 }
 
 impl Moved {
@@ -66,6 +68,7 @@ impl Moved {
             log_end: self.log_end || other.log_end,
             high_watermark: self.high_watermark || other.high_watermark,
             proposal: self.proposal || other.proposal,
+            low_watermark: self.low_watermark || other.low_watermark,
         }
     }
 }
@@ -223,9 +226,9 @@ impl Replica {
     ) -> Result<Moved, ErrorCode> {
         let (end, high_watermark) = (self.log.end_offset(), self.high_watermark);
         let Role::Leader(leading) = &mut self.role else { return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
-        leading.fetched(&position, end, lag_max_ms, now)?;
+        let low_watermark = leading.fetched(&position, end, lag_max_ms, now)?;
         let proposal = leading.propose_growth(position.replica, high_watermark, image, flaws);
-        Ok(self.advance(image, flaws, now, out).and(Moved { proposal, ..Moved::default() }))
+        Ok(self.advance(image, flaws, now, out).and(Moved { proposal, low_watermark, ..Moved::default() }))
     }
 
     /// The controller accepted what this leader proposed: the partition as it is now.
@@ -237,6 +240,34 @@ impl Replica {
             self.partition_epoch = image.partition_epoch;
             leading.committed(image);
         }
+    }
+
+    /// Deletes what lies before an offset, or everything that is committed with −1 (DeleteRecords, KIP-107). Gives the
+    /// offset that it came to.
+    ///
+    /// # Errors
+    /// If this is not the leader, records of this topic are not deleted, or the offset is not committed.
+    pub fn delete_records(&mut self, offset: i64, out: &mut Outputs) -> Result<i64, ErrorCode> {
+        self.leading()?;
+        let offset = if offset == -1 { self.high_watermark } else { offset };
+        if !self.log.config().delete {
+            return Err(ErrorCode::POLICY_VIOLATION);
+        }
+        if offset < 0 {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let deleted = self.log.delete_records_before(offset, self.high_watermark, out);
+        deleted.map(|()| offset).map_err(|_| ErrorCode::OFFSET_OUT_OF_RANGE)
+    }
+
+    /// Where the log begins on every replica that lives, as far as its leader knows; −1 until all have said it.
+    ///
+    /// # Errors
+    /// If this is not the leader.
+    pub fn low_watermark(&self, image: &Image) -> Result<i64, ErrorCode> {
+        let up = |id: i32| image.brokers.get(&id).is_some_and(|b| !b.fenced);
+        let others = self.leading()?.followers().filter(|(id, _)| up(*id)).map(|(_, f)| f.log_start);
+        Ok(others.fold(self.log.start_offset(), i64::min))
     }
 
     /// Moves the high watermark as far as every replica that counts has come.

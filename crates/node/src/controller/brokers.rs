@@ -73,7 +73,7 @@ enum Next {
 impl Controller {
     /// A broker is who it says if it knows its epoch.
     pub(super) fn check_epoch(&self, broker: i32, epoch: i64) -> Result<&Broker, ErrorCode> {
-        let known = self.image.brokers.get(&broker).ok_or(ErrorCode::BROKER_ID_NOT_REGISTERED)?;
+        let known = self.image.brokers.get(&broker).ok_or(ErrorCode::STALE_BROKER_EPOCH)?;
         if known.epoch == epoch { Ok(known) } else { Err(ErrorCode::STALE_BROKER_EPOCH) }
     }
 
@@ -135,7 +135,13 @@ impl Controller {
     /// If it is not registered.
     pub fn unregister_broker(&self, broker: i32) -> Result<Decision<()>, ErrorCode> {
         let known = self.image.brokers.get(&broker).ok_or(ErrorCode::BROKER_ID_NOT_REGISTERED)?;
-        let mut records = self.fence(broker);
+        let id = broker;
+        let mut records = self.change_where(
+            |p| p.leader == id || p.isr.contains(&id) || p.elr.contains(&id),
+            // Nobody will ever hear of it again.
+            |change| change.unclean_shutdown(id),
+            |r| r != id && self.image.is_active(r),
+        );
         let record = UnregisterBroker { broker_id: broker, broker_epoch: known.epoch };
         records.push(MetadataRecord::UnregisterBroker(record));
         Ok(Decision { records, answer: () })
@@ -195,7 +201,7 @@ impl Controller {
         match (beat.want_fence, beat.want_shutdown) {
             (true, true) => Next::ShutDownNow,
             (true, false) => Next::Fenced,
-            (false, true) if self.is_in_any_isr(beat.broker) => Next::ControlledShutdown,
+            (false, true) if self.leads_anything(beat.broker) => Next::ControlledShutdown,
             (false, true) => Next::ShutDownNow,
             (false, false) => Next::Unfenced,
         }
@@ -209,10 +215,6 @@ impl Controller {
 
     fn leads_anything(&self, broker: i32) -> bool {
         self.image.partitions().any(|(_, _, p)| p.leader == broker)
-    }
-
-    fn is_in_any_isr(&self, broker: i32) -> bool {
-        self.image.partitions().any(|(_, _, p)| p.leader == broker || p.isr.contains(&broker))
     }
 
     /// A connection on which this broker spoke is gone: evidence of its death, where that is configured.

@@ -162,7 +162,9 @@ impl<'a> Change<'a> {
     }
 
     fn is_valid(&self, replica: i32) -> bool {
-        let complete = self.isr.contains(&replica) || self.elr_enabled && self.elr.contains(&replica);
+        // Eligible replicas are for when nobody is in sync: else members would leave the ISR for one of them.
+        let eligible = self.elr_enabled && self.isr.is_empty() && self.elr.contains(&replica);
+        let complete = self.isr.contains(&replica) || eligible;
         let dead = self.flaws.elect_the_dead && self.now.isr.contains(&replica) && replica != self.now.leader;
         replica != NO_LEADER && complete && ((self.acceptable)(replica) || dead)
     }
@@ -246,6 +248,8 @@ mod tests {
         row!(lost, |r| r == 3, election(Election::Online), "3 [3] [] [] recovering");
         row!(lost, |r| r == 1, election(Election::Online), "-1 [] [] [3]");
         row!(two, all, election(Election::Preferred), "1 [1, 3] [] []");
+        let eligible = Partition { elr: vec![2], ..partition(&[2, 1, 3], &[3], 3) };
+        row!(eligible, all, election(Election::Preferred), "3 [3] [2] []");
         let moved = partition(&[2, 1, 3], &[1, 3, 2], 1);
         row!(moved, all, election(Election::Preferred), "2 [1, 3, 2] [] []");
         row!(moved, all, election(Election::Online), "1 [1, 3, 2] [] []");

@@ -20,12 +20,14 @@ mod brokers;
 mod configs;
 mod leaders;
 mod partitions;
+#[cfg(test)]
+mod stories;
 mod topics;
 
 pub use brokers::{BeatAnswer, Heartbeat, Registration};
 pub use configs::{AlterOp, ConfigChange, ConfigResult};
 pub use partitions::{AlterPartitions, Altered, ElectionKind, PartitionWish};
-pub use topics::{NewTopic, TopicResult};
+pub use topics::{NewTopic, TopicResult, is_topic_name};
 
 /// Producer ids that are handed out at once.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;

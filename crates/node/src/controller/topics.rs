@@ -46,10 +46,14 @@ pub struct TopicResult {
 type Refused = (ErrorCode, String);
 
 /// Whether a topic may have this name.
-fn check_name(name: &str) -> Result<(), Refused> {
+#[must_use]
+pub fn is_topic_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let sound = !name.is_empty() && name.len() <= NAME_MAX && name != "." && name != ".." && name.bytes().all(allowed);
-    if sound {
+    !name.is_empty() && name.len() <= NAME_MAX && name != "." && name != ".." && name.bytes().all(allowed)
+}
+
+fn check_name(name: &str) -> Result<(), Refused> {
+    if is_topic_name(name) {
         return Ok(());
     }
     let shown: String = name.chars().take(60).collect();
@@ -95,6 +99,7 @@ impl Controller {
         if self.image.topic(&wish.name).is_some() {
             return Err((ErrorCode::TOPIC_ALREADY_EXISTS, format!("Topic '{}' already exists.", wish.name)));
         }
+        self.check_collision(&wish.name)?;
         check_topic(&self.settings, &wish.configs)?;
         let assignments = self.assignments(wish)?;
         let mut id = [0; 16];
@@ -146,9 +151,29 @@ impl Controller {
         }))
     }
 
+    /// Names of metrics have '_' in the place of '.': of two topics that differ only so, the second is refused.
+    fn check_collision(&self, name: &str) -> Result<(), Refused> {
+        let alike = |other: &&String| other.replace('.', "_") == name.replace('.', "_");
+        if !name.contains(['.', '_']) {
+            return Ok(());
+        }
+        match self.image.names.keys().find(alike) {
+            Some(other) => {
+                let text = format!("Topic '{name}' collides with existing topic: {other}");
+                Err((ErrorCode::INVALID_TOPIC_EXCEPTION, text))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn assignments(&mut self, wish: &NewTopic) -> Result<BTreeMap<i32, Vec<i32>>, Refused> {
         if !wish.assignments.is_empty() {
-            self.check_assignments(wish)?;
+            if wish.partitions != -1 || wish.replication_factor != -1 {
+                let text = "with replicas given, neither a number of partitions nor a replication factor may be";
+                return Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
+            }
+            let factor = wish.assignments.values().next().map_or(0, Vec::len);
+            self.check_assignments(0, factor, wish.assignments.iter().map(|(p, r)| (*p, r.as_slice())))?;
             return Ok(wish.assignments.clone());
         }
         let count = if wish.partitions == -1 { self.settings.num_partitions } else { wish.partitions };
@@ -158,12 +183,16 @@ impl Controller {
         Ok((0..).zip(replicas).collect())
     }
 
-    fn check_assignments(&self, wish: &NewTopic) -> Result<(), Refused> {
+    fn check_assignments<'a>(
+        &self,
+        first: i32,
+        factor: usize,
+        assignments: impl Iterator<Item = (i32, &'a [i32])>,
+    ) -> Result<(), Refused> {
         let wrong = |text: String| Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
-        let factor = wish.assignments.values().next().map_or(0, Vec::len);
-        for (expected, (partition, replicas)) in (0..).zip(&wish.assignments) {
+        for (expected, (partition, replicas)) in (first..).zip(assignments) {
             let distinct: BTreeSet<i32> = replicas.iter().copied().collect();
-            if *partition != expected || replicas.is_empty() || distinct.len() != replicas.len() {
+            if partition != expected || replicas.is_empty() || distinct.len() != replicas.len() {
                 return wrong(format!("partition {partition} with replicas {replicas:?} is no assignment"));
             }
             if replicas.len() != factor {
@@ -183,7 +212,9 @@ impl Controller {
             let text = format!("Number of partitions must be from 1 to {PARTITIONS_MAX}; it is {count}.");
             return Err((ErrorCode::INVALID_PARTITIONS, text));
         }
-        let (up, down): (Vec<_>, Vec<_>) = self.image.brokers.values().partition(|b| !b.fenced);
+        // Whoever is on its way out gets nothing new.
+        let usable = self.image.brokers.values().filter(|b| b.fenced || !b.in_controlled_shutdown);
+        let (up, down): (Vec<_>, Vec<_>) = usable.partition(|b| !b.fenced);
         let wanted = usize::try_from(factor).ok().filter(|n| *n > 0);
         let Some(wanted) = wanted.filter(|n| *n <= up.len() + down.len()) else {
             let known = up.len() + down.len();
@@ -193,7 +224,8 @@ impl Controller {
             return Err((ErrorCode::INVALID_REPLICATION_FACTOR, text));
         };
         if up.is_empty() {
-            return Err((ErrorCode::INVALID_REPLICATION_FACTOR, "All brokers are currently fenced.".to_owned()));
+            let text = "All brokers are currently fenced or in controlled shutdown.".to_owned();
+            return Err((ErrorCode::INVALID_REPLICATION_FACTOR, text));
         }
         let start = usize::try_from(self.random.next_u32()).unwrap_or(0) + usize::try_from(first).unwrap_or(0);
         let ids: Vec<i32> = up.iter().map(|b| b.id).collect();
@@ -206,7 +238,7 @@ impl Controller {
         Ok((0..usize::try_from(count).unwrap_or(0)).map(stripe).collect())
     }
 
-    /// More partitions for a topic, `total` in all.
+    /// More partitions for a topic, `total` in all; the new ones with these replicas, where the caller says.
     ///
     /// # Errors
     /// If there is no such topic, or it has as many.
@@ -214,7 +246,7 @@ impl Controller {
         &mut self,
         name: &str,
         total: i32,
-        assignments: &[Vec<i32>],
+        assignments: Option<&[Vec<i32>]>,
     ) -> Result<Decision<()>, Refused> {
         let unknown = || (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("the topic '{name}' does not exist"));
         let topic = self.image.topic(name).ok_or_else(unknown)?;
@@ -224,13 +256,16 @@ impl Controller {
             let text = format!("Topic currently has {now} partitions, which is not less than the requested {total}.");
             return Err((ErrorCode::INVALID_PARTITIONS, text));
         }
-        let placed = if assignments.is_empty() {
-            self.place(now, total - now, i16::try_from(factor).unwrap_or(1))?
-        } else if i32::try_from(assignments.len()) == Ok(total - now) {
-            assignments.to_vec()
-        } else {
-            let text = format!("{} assignments for {} new partitions", assignments.len(), total - now);
-            return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
+        let placed = match assignments {
+            None => self.place(now, total - now, i16::try_from(factor).unwrap_or(1))?,
+            Some(given) if i32::try_from(given.len()) == Ok(total - now) => {
+                self.check_assignments(now, factor, (now..).zip(given.iter().map(Vec::as_slice)))?;
+                given.to_vec()
+            }
+            Some(given) => {
+                let text = format!("{} assignments for {} new partitions", given.len(), total - now);
+                return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
+            }
         };
         let records: Result<_, _> =
             (now..).zip(placed).map(|(partition, replicas)| self.first_record(id, partition, &replicas)).collect();

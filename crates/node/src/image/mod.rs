@@ -205,6 +205,7 @@ impl Image {
                 }
                 touched.configs.insert(resource);
             }
+            MetadataRecord::ClearElr(r) => self.clear_elr(&r.topic_name, touched),
             MetadataRecord::ProducerIds(r) => self.next_producer_id = r.next_producer_id,
             MetadataRecord::FeatureLevel(r) => {
                 self.features.insert(r.name.clone(), r.feature_level);
@@ -307,6 +308,23 @@ impl Image {
         }
         partition.partition_epoch += 1;
         touched.partitions.insert((r.topic_id, r.partition_id));
+    }
+
+    /// Of one topic, or with an empty name of all.
+    fn clear_elr(&mut self, name: &str, touched: &mut Touched) {
+        for topic in self.topics.values_mut().filter(|t| name.is_empty() || t.name == name) {
+            let concerned = |p: &Partition| !p.elr.is_empty() || !p.last_known_elr.is_empty();
+            if !topic.partitions.values().any(concerned) {
+                continue;
+            }
+            let topic = Arc::make_mut(topic);
+            for (index, partition) in topic.partitions.iter_mut().filter(|(_, p)| concerned(p)) {
+                partition.elr.clear();
+                partition.last_known_elr.clear();
+                partition.partition_epoch += 1;
+                touched.partitions.insert((topic.id, *index));
+            }
+        }
     }
 
     fn remove_topic(&mut self, id: Uuid, touched: &mut Touched) {

@@ -45,6 +45,11 @@ impl Cache {
         self.batches.get(found).map(|(_, bytes)| bytes)
     }
 
+    #[cfg(test)]
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        self.batches.front().map(|(offset, _)| *offset)
+    }
+
     /// Forgets batches that begin at an offset or later.
     pub(super) fn truncate(&mut self, end_offset: i64) {
         while self.batches.back().is_some_and(|(offset, _)| *offset >= end_offset) {

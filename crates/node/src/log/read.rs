@@ -45,6 +45,8 @@ pub struct StoredBatch {
     pub len: u32,
     /// What is looked for in it: the first record that is not earlier.
     pub timestamp_ms: i64,
+    /// Where the next batch begins: to search on if there is no such record in this one after all.
+    pub next_offset: i64,
 }
 
 /// Where a timestamp is found.
@@ -113,9 +115,16 @@ impl Log {
     /// watermark is for the caller to see.
     #[must_use]
     pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> TimestampLookup {
+        self.offset_for_timestamp_from(timestamp_ms, self.start_offset)
+    }
+
+    /// The same, of the batches that begin at or behind an offset or hold it.
+    #[must_use]
+    pub fn offset_for_timestamp_from(&self, timestamp_ms: i64, from: i64) -> TimestampLookup {
+        let from = from.max(self.start_offset);
         let late = |s: &&Segment| s.largest_record_timestamp_ms() >= timestamp_ms;
         for segment in self.segments.iter().filter(late) {
-            let batches = &segment.batches[segment.index_of(self.start_offset)..];
+            let batches = &segment.batches[segment.index_of(from)..];
             for batch in batches.iter().filter(|b| b.header.max_timestamp_ms >= timestamp_ms) {
                 match self.look_into(segment, batch, timestamp_ms) {
                     TimestampLookup::None => {}
@@ -145,8 +154,9 @@ impl Log {
         }
         let Some(bytes) = self.cache.get(header.base_offset) else {
             let len = u32::try_from(header.size_bytes()).expect("a batch is below 4 GiB");
-            let stored = StoredBatch { file: segment.file, position: batch.position, len, timestamp_ms };
-            return TimestampLookup::Stored(stored);
+            let next_offset = header.next_offset();
+            let (file, position) = (segment.file, batch.position);
+            return TimestampLookup::Stored(StoredBatch { file, position, len, timestamp_ms, next_offset });
         };
         self.timestamp_in(bytes.clone(), timestamp_ms).map_or(TimestampLookup::None, TimestampLookup::Found)
     }

@@ -65,7 +65,11 @@ impl Node {
         let mut out = Outputs::default();
         let files: BTreeMap<String, u64> = disk.list()?.into_iter().collect();
         identify(&config, &files, disk, &mut out)?;
-        let broker = if config.roles.broker { Some(boot_broker(&config, &files, disk, now, &mut out)?) } else { None };
+        let broker = if config.roles.broker {
+            Some(boot_broker(&config, &files, disk, random.next_u64(), now, &mut out)?)
+        } else {
+            None
+        };
         let own = ChaCha8Rng::seed_from_u64(random.next_u64());
         let quorum = Quorum::open(&config, disk, own, now, &mut out)?;
         let mut node = Self {
@@ -130,6 +134,7 @@ fn boot_broker(
     config: &NodeConfig,
     files: &BTreeMap<String, u64>,
     disk: &dyn Disk,
+    seed: u64,
     now: Now,
     out: &mut Outputs,
 ) -> Result<Broker, BootError> {
@@ -155,5 +160,5 @@ fn boot_broker(
         out.written(file, StorageAction::Delete);
     }
     let checkpoint = checkpoints::HighWatermarks::open(&config.settings, now, out);
-    Ok(Broker::new(replicas, checkpoint, Lifecycle::new(clean.unwrap_or(-1)), config, now))
+    Ok(Broker::new(replicas, checkpoint, Lifecycle::new(clean.unwrap_or(-1)), config, seed, now))
 }

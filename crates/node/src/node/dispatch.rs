@@ -146,7 +146,7 @@ impl Node {
             Expect::Registration => self.registered(now, frame),
             Expect::Heartbeat => self.beaten(now, frame),
             Expect::AlterPartitions(asked) => self.isr_answered(now, &asked, frame),
-            Expect::ProducerIds => self.producer_ids_answered(now, frame),
+            Expect::ProducerIds => self.producer_ids_answered(frame),
             Expect::Forwarded(to, key) => self.forwarded(&to, key, frame),
             Expect::AutoCreated(name) => self.topic_made(&name, Some(frame)),
             Expect::ReplicaFetch(leader, sent) => {
@@ -163,7 +163,7 @@ impl Node {
                 Expect::Quorum(id, _) => self.quorum.on_failed(now, &mut self.out, id),
                 Expect::Registration | Expect::Heartbeat => self.controller_failed(now),
                 Expect::AlterPartitions(asked) => self.isr_failed(now, &asked),
-                Expect::ProducerIds => self.producer_ids_failed(now),
+                Expect::ProducerIds => self.producer_ids_failed(),
                 Expect::Forwarded(to, key) => api::forward_failed(self, &to, key),
                 Expect::AutoCreated(name) => self.topic_made(&name, None),
                 Expect::ReplicaFetch(leader, _) => self.fetch_failed(now, leader),

@@ -157,11 +157,15 @@ impl Node {
     }
 
     fn stored(&mut self, now: Now, done: &crate::io::Completion) {
-        if self.quorum.on_stored(now, &mut self.out, done) {
+        if self.quorum.on_stored(now, &mut self.out, done) || done.result.is_ok() && self.groups_stored(now, done) {
             return;
         }
         if let Err(failure) = &done.result {
             self.halt(&format!("the store failed: {failure}"));
+        } else if let (Some((id, place)), Ok(result)) =
+            (self.broker.as_mut().and_then(|broker| broker.reads.remove(&done.id)), &done.result)
+        {
+            crate::api::list_offsets::stored(self, id, place, result);
         } else if let Some(broker) = &mut self.broker {
             broker.stored(done, now, &mut self.out);
         }
@@ -179,6 +183,7 @@ impl Node {
             }
             moved |= self.run_office(now);
             moved |= self.run_lifecycle(now);
+            moved |= self.run_producer_ids(now);
             moved |= self.run_isr(now);
             moved |= self.run_fetchers(now);
             moved |= self.run_parked(now);

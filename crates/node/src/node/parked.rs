@@ -24,7 +24,7 @@ impl Node {
             ids.sort_unstable();
             ids.dedup();
             for id in deposed {
-                self.groups_deposed(now, id);
+                self.groups_deposed(id);
             }
             for (id, what) in stirred {
                 if what.high_watermark {

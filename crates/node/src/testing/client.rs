@@ -11,7 +11,7 @@ use metricstream_wire::frame::{self, Request};
 use metricstream_wire::record_batch::Batch;
 
 use super::world::{Party, World};
-use crate::io::ConnId;
+use crate::io::{ConnId, Listener};
 
 impl World {
     /// A connection that stands; the node must run.
@@ -44,7 +44,23 @@ impl World {
         body: &R,
         limit_ms: u64,
     ) -> Option<R::Response> {
-        let conn = self.connected(node)?;
+        self.query_at(node, Listener::Broker, version, body, limit_ms)
+    }
+
+    /// The same, through one of its doors.
+    pub(crate) fn query_at<R: Request>(
+        &mut self,
+        node: Party,
+        listener: Listener,
+        version: i16,
+        body: &R,
+        limit_ms: u64,
+    ) -> Option<R::Response> {
+        let conn = self.connect_to(node, listener);
+        self.run_until(100, |w| w.stands(conn) || w.closed.contains(&conn));
+        if !self.stands(conn) {
+            return None;
+        }
         self.ask(conn, version, body);
         let answer = self.answer::<R>(conn, version, limit_ms);
         if self.stands(conn) {
@@ -119,6 +135,18 @@ impl World {
             self.query(leader, 12, &produce_request(topic, partition, acks, value, limit_ms), limit_ms + 500)?;
         let one = &answer.responses[0].partition_responses[0];
         Some((ErrorCode(one.error_code), one.base_offset))
+    }
+
+    /// Produces a batch with acks=all; the error, and the offset.
+    pub(crate) fn produce_batch(&mut self, topic: &str, partition: i32, batch: Bytes) -> (ErrorCode, i64) {
+        let leader = self.leader(topic, partition).expect("somebody leads");
+        let data = PartitionProduceData { index: partition, records: Some(batch) };
+        let name = topic.to_owned();
+        let topic_data = vec![TopicProduceData { name, partition_data: vec![data], ..TopicProduceData::default() }];
+        let body = ProduceRequest { acks: -1, timeout_ms: 1_000, topic_data, ..ProduceRequest::default() };
+        let answer = self.query(leader, 12, &body, 2_000).expect("an answer");
+        let one = &answer.responses[0].partition_responses[0];
+        (ErrorCode(one.error_code), one.base_offset)
     }
 
     /// Produces until it is acknowledged; the offset.

@@ -250,10 +250,15 @@ impl World {
 
     /// The client connects to a node's broker.
     pub(crate) fn connect(&mut self, node: Party) -> ConnId {
+        self.connect_to(node, Listener::Broker)
+    }
+
+    /// The client connects through one of a node's doors.
+    pub(crate) fn connect_to(&mut self, node: Party, listener: Listener) -> ConnId {
         let conn = self.fresh_conn();
         let at = self.now_ns + self.delay();
         self.arrived.insert(conn, Vec::new());
-        self.at(at, Happening::Connect { from: (CLIENT, conn), to: node, listener: Listener::Broker });
+        self.at(at, Happening::Connect { from: (CLIENT, conn), to: node, listener });
         conn
     }
 

@@ -147,6 +147,9 @@ impl Story {
         }
         assert!(offset <= log.end_offset() && log.start_offset() <= log.end_offset());
         assert!(self.epochs().windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1), "{:?}", self.epochs());
+        let checkpoint = self.store.files.get("metrics-0/leader-epoch-checkpoint");
+        assert_eq!(checkpoint.map_or(&b"0\n0\n"[..], |text| text), log.epochs().to_text().as_bytes());
+        assert!(log.cache.first_offset().is_none_or(|first| first >= log.segments[0].base_offset));
         let segments = self.store.files.iter().filter(|(path, _)| path.ends_with(".log"));
         assert_eq!(segments.clone().count(), log.segment_count());
         let content: Vec<u8> = segments.flat_map(|(_, content)| content.clone()).collect();

@@ -82,7 +82,7 @@ fn a_record_is_found_by_its_time_in_memory_and_in_files() {
         for timestamp_ms in [100, 300, 200, 300, 500] {
             story.produce(batch(3, timestamp_ms), 0).expect("a sound batch");
         }
-        let find = |lookup: TimestampLookup| match lookup {
+        let find = |story: &Story, lookup: TimestampLookup| match lookup {
             TimestampLookup::None => None,
             TimestampLookup::Found(found) => Some((found.offset, found.timestamp_ms)),
             TimestampLookup::Stored(at) => {
@@ -92,11 +92,13 @@ fn a_record_is_found_by_its_time_in_memory_and_in_files() {
                 found.map(|found| (found.offset, found.timestamp_ms))
             }
         };
-        assert_eq!(find(story.log.offset_for_timestamp(0)), Some((0, 100)));
-        assert_eq!(find(story.log.offset_for_timestamp(101)), Some((3, 300)));
-        assert_eq!(find(story.log.offset_for_timestamp(301)), Some((12, 500)));
-        assert_eq!(find(story.log.offset_for_timestamp(501)), None);
-        assert_eq!(find(story.log.max_timestamp()), Some((12, 500)));
+        assert_eq!(find(&story, story.log.offset_for_timestamp(0)), Some((0, 100)));
+        assert_eq!(find(&story, story.log.offset_for_timestamp(101)), Some((3, 300)));
+        assert_eq!(find(&story, story.log.offset_for_timestamp(301)), Some((12, 500)));
+        assert_eq!(find(&story, story.log.offset_for_timestamp(501)), None);
+        assert_eq!(find(&story, story.log.max_timestamp()), Some((12, 500)));
+        story.log.delete_records_before(3, 15, &mut story.out).expect("below the high watermark");
+        assert_eq!(find(&story, story.log.offset_for_timestamp(0)), Some((3, 300)), "not what was deleted");
     }
     assert_eq!(Story::new(defaults()).log.max_timestamp(), TimestampLookup::None);
 }

@@ -42,6 +42,17 @@ fn a_flipped_bit_in_the_last_segment_cuts_from_its_batch_on() {
 }
 
 #[test]
+fn a_batch_that_stands_in_the_last_segment_twice_is_cut_the_second_time() {
+    let mut story = Story::new(defaults());
+    story.append(2, 1);
+    let once = story.store.files[FIRST].clone();
+    story.store.files.insert(FIRST.to_owned(), once.repeat(2));
+    story.reopen().expect("it is no sound continuation");
+    assert_eq!(story.store.files[FIRST], once);
+    story.check();
+}
+
+#[test]
 fn damage_before_the_last_segment_is_refused_with_its_place_and_nothing_is_changed() {
     let mut story = Story::new(small_segments());
     for _ in 0..6 {

@@ -1,35 +1,9 @@
-//! Three nodes in virtual time: what a cluster lives through, bytes and all.
+//! What replication promises: elections, acknowledgements, rejoining.
 
 use metricstream_wire::ErrorCode;
 
-use crate::testing::world::{Setup, World};
-
-fn formed(seed: u64) -> World {
-    let mut world = World::new(seed, &Setup::fast());
-    assert!(world.wait_formed(5_000), "three nodes form a cluster");
-    world
-}
-
-fn with_topic(seed: u64) -> World {
-    let mut world = formed(seed);
-    assert_eq!(world.create_topic(1, "metrics", 3, 3, &[]), Some(ErrorCode::NONE));
-    assert!(
-        world.run_until(1_000, |w| w.running().iter().all(|id| w
-            .node(*id)
-            .unwrap()
-            .image()
-            .topic("metrics")
-            .is_some()))
-    );
-    world
-}
-
-fn isr(world: &World, partition: i32) -> Vec<i32> {
-    let newest = world.running().into_iter().filter_map(|id| world.node(id)).max_by_key(|n| n.image().offset).unwrap();
-    let mut isr = newest.image().topic("metrics").unwrap().partitions[&partition].isr.clone();
-    isr.sort_unstable();
-    isr
-}
+use super::{formed, isr, with_topic};
+use crate::testing::world::World;
 
 #[test]
 fn three_nodes_form_a_cluster_and_elect_one_controller() {
