@@ -150,9 +150,7 @@ impl Engine {
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, String> {
         match &self.kind {
-            Kind::Embedded(_) => {
-                BTreeMap::from([("kafka protocol".to_owned(), embedded::PROTOCOL.to_owned())])
-            }
+            Kind::Embedded(_) => BTreeMap::from([("kafka protocol".to_owned(), embedded::PROTOCOL.to_owned())]),
             Kind::Kafka(cluster) => BTreeMap::from([
                 ("kafka".to_owned(), cluster.version().to_owned()),
                 ("java".to_owned(), cluster.java_version().to_owned()),

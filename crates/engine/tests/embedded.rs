@@ -73,7 +73,8 @@ async fn a_leader_is_killed_and_the_observer_reads_its_successor_from_the_metada
     let ready = images.wait_for(|image| image.partitions.len() >= 3).await.expect("observed").clone();
     let victim = ready.partitions[&("metrics".to_owned(), 0)].leader;
     engine.fault(FaultKind::Kill, victim).await.expect("killed");
-    see(&mut seen, "the fencing", |what| matches!(what, Observed::BrokerFenced { broker, .. } if *broker == victim)).await;
+    see(&mut seen, "the fencing", |what| matches!(what, Observed::BrokerFenced { broker, .. } if *broker == victim))
+        .await;
     see(&mut seen, "another leader", led_by_another(victim)).await;
     let state = |engine: &Engine| engine.nodes().iter().find(|node| node.id == victim).expect("known").state;
     assert_eq!(state(&engine), NodeState::Killed);

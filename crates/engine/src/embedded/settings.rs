@@ -62,9 +62,7 @@ fn means_nothing(name: &str) -> bool {
 ///
 /// # Errors
 /// If one would mean something and is not read, or has a value of another kind.
-pub(super) fn read(
-    config: &BTreeMap<String, String>,
-) -> Result<(BTreeMap<String, String>, Vec<String>), EngineError> {
+pub(super) fn read(config: &BTreeMap<String, String>) -> Result<(BTreeMap<String, String>, Vec<String>), EngineError> {
     let (mut read, mut notes) = (BTreeMap::new(), Vec::new());
     for (name, value) in config {
         if means_nothing(name) {
@@ -72,7 +70,8 @@ pub(super) fn read(
         } else if let Some((_, ms, unit_ms)) = UNITS.iter().find(|(long, ..)| long == name) {
             // As in Kafka the finer unit goes first, and −1 is for ever in each.
             if !config.contains_key(*ms) {
-                let wrong = || EngineError::Setting { what: format!("{name} = {value}"), remedy: "give a whole number" };
+                let wrong =
+                    || EngineError::Setting { what: format!("{name} = {value}"), remedy: "give a whole number" };
                 let long: i64 = value.parse().map_err(|_| wrong())?;
                 let value = if long < 0 { -1 } else { long.saturating_mul(*unit_ms) };
                 read.entry((*ms).to_owned()).or_insert_with(|| value.to_string());
