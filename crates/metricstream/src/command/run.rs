@@ -122,7 +122,10 @@ async fn place_of(
         },
         EngineName::Kafka => match given(&of_remote) {
             Some(name) => Err(of_another_cluster(name)),
-            None => Ok(Place::Kafka { version: args.kafka_version.clone() }),
+            None => {
+                refuse_links(scenario)?;
+                Ok(Place::Kafka { version: args.kafka_version.clone() })
+            }
         },
         EngineName::Remote => {
             if let Some(name) = given(&of_kafka) {
@@ -140,6 +143,24 @@ async fn place_of(
 
 fn of_another_cluster(name: &str) -> Failure {
     Failure::usage(format!("{name} is of a cluster that somebody else runs: --engine remote"))
+}
+
+/// Apache Kafka's nodes talk over plain connections that nobody is in between of.
+fn refuse_links(scenario: &Scenario) -> Result<(), Failure> {
+    let of_links: Vec<String> = scenario
+        .faults()
+        .filter(|step| step.action.is_of_links())
+        .map(|step| format!("\n  {}: {}", step.id, step.action.word()))
+        .collect();
+    if of_links.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "engine kafka cannot slow or cut links, and {} does:{}\nRun it on the embedded cluster: --engine embedded. Or run its \
+         load and audit without faults: --without-faults",
+        scenario.name,
+        of_links.concat()
+    )))
 }
 
 fn refuse_faults(scenario: &Scenario) -> Result<(), Failure> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metricstream_engine::kafka::Wanted;
-use metricstream_engine::{ClusterSpec, Engine, EngineError, ExitClass, FaultKind, GuardianCommand, embedded};
-use metricstream_run::conductor::FaultKind as Wish;
+use metricstream_engine::{
+    ClusterSpec, Engine, EngineError, ExitClass, FaultKind, GuardianCommand, LinkRule, Party, embedded,
+};
+use metricstream_run::conductor::{FaultKind as Wish, LinkRule as WishedRule, Party as WishedParty};
 use metricstream_scenario::{Profile, Topic, Topology};
 
 use crate::exit::{Code, Failure};
@@ -82,6 +84,23 @@ pub(crate) fn kind_of(wish: Wish) -> FaultKind {
         Wish::Start => FaultKind::Start,
         Wish::StartWiped => FaultKind::StartWiped,
         Wish::StartReformatted => FaultKind::StartReformatted,
+    }
+}
+
+/// The engine's form of what a link shall be like.
+pub(crate) fn link_rule(wish: &WishedRule) -> LinkRule {
+    let party = |party: WishedParty| match party {
+        WishedParty::Node(id) => Party::Node(id),
+        WishedParty::Clients => Party::Clients,
+    };
+    let time = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
+    LinkRule {
+        from: party(wish.from),
+        to: party(wish.to),
+        cut: wish.cut,
+        delay: time(wish.delay_us),
+        jitter: time(wish.jitter_us),
+        bytes_per_s: wish.bytes_per_s,
     }
 }
 

@@ -20,7 +20,7 @@ use metricstream_ledger::result::RunResult;
 use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_ledger::verdict::{Meta, assemble};
 use metricstream_load::{Load, LoadEvent, LoadPlan, Progress};
-use metricstream_run::conductor::{Action, Conductor, End, Event, Shortfall};
+use metricstream_run::conductor::{Action, Conductor, End, Event, LinkRule, Shortfall};
 use metricstream_scenario::timers::effective_ms;
 use metricstream_scenario::write::redact;
 use metricstream_scenario::{Scenario, effective_broker_config, redacted, to_toml};
@@ -433,6 +433,7 @@ impl Drive {
             Action::WakeAt(us) => self.wake_us = Some(us),
             Action::StopLoad => load.stop_sending(),
             Action::Fault { step, kind, nodes, .. } => self.fault(step, engine::kind_of(kind), nodes),
+            Action::Links { step, rules, .. } => self.links(step, &rules),
             Action::MemberJoin { step, member } => {
                 self.member(step, async move { load.member_join(&member.group, &member.member).await });
             }
@@ -482,6 +483,18 @@ impl Drive {
         self.answer(async move {
             match engine::fault(engine, kind, nodes.clone()).await {
                 Ok(at) => Event::FaultDone { step, nodes, at_us: clock.us_of(at) },
+                Err(error) => Event::FaultFailed { step, error: error.to_string() },
+            }
+        });
+    }
+
+    fn links(&self, step: String, rules: &[LinkRule]) {
+        let rules: Vec<_> = rules.iter().map(engine::link_rule).collect();
+        let (engine, clock) = (self.engine.clone(), self.clock);
+        self.answer(async move {
+            match engine.set_links(&rules) {
+                // Who is hit the conductor knows.
+                Ok(done) => Event::FaultDone { step, nodes: Vec::new(), at_us: clock.us_of(done.at) },
                 Err(error) => Event::FaultFailed { step, error: error.to_string() },
             }
         });
