@@ -279,17 +279,17 @@ impl Steps {
     pub(crate) fn fault_rows(&self) -> Vec<FaultRow> {
         let done = self.seen.iter().filter(|step| matches!(step.class, Class::Fault | Class::Slow));
         done.map(|step| {
-                let back = step.nodes.iter().filter_map(|node| self.back_us(step, *node)).min();
-                FaultRow {
-                    id: step.id.clone(),
-                    at_s: seconds(step.at_us),
-                    kind: step.kind.clone(),
-                    target: step.target.clone(),
-                    nodes: step.nodes.clone(),
-                    active_controller: step.active_controller,
-                    healed_at_s: step.healed_us.or(back).map(seconds),
-                }
-            })
-            .collect()
+            let back = step.nodes.iter().filter_map(|node| self.back_us(step, *node)).min();
+            FaultRow {
+                id: step.id.clone(),
+                at_s: seconds(step.at_us),
+                kind: step.kind.clone(),
+                target: step.target.clone(),
+                nodes: step.nodes.clone(),
+                active_controller: step.active_controller,
+                healed_at_s: step.healed_us.or(back).map(seconds),
+            }
+        })
+        .collect()
     }
 }

@@ -94,7 +94,13 @@ mod tests {
             "brokers 2,3 paused (SIGSTOP), as followers of metrics-0; one of them was the active controller"
         );
         assert_eq!(
-            fault("partition", "broker 1, clients | others = broker 1 + clients | brokers 2,3", &[1], false, "embedded"),
+            fault(
+                "partition",
+                "broker 1, clients | others = broker 1 + clients | brokers 2,3",
+                &[1],
+                false,
+                "embedded"
+            ),
             "broker 1 cut off: broker 1 + clients | brokers 2,3"
         );
         assert_eq!(
