@@ -1,6 +1,7 @@
 //! One interface to every engine. What an engine cannot do it says before anybody tries.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,12 +10,13 @@ use metricstream_scenario::Topic;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, AdminError};
+use crate::embedded::{self, Embedded};
 use crate::error::EngineError;
 use crate::kafka::{KafkaCluster, Progress, Wanted};
 use crate::observation::{Observation, Observed};
 use crate::observer::{Image, Observer};
 use crate::remote::{MetadataSource, Remote};
-use crate::spec::{Capabilities, ClusterSpec, FaultKind, Injected, NodeStatus};
+use crate::spec::{Capabilities, ClusterSpec, FaultKind, Injected, LinkRule, NodeStatus};
 
 /// Observations that are kept until somebody takes them.
 const OBSERVATIONS_MAX: usize = 65_536;
@@ -33,6 +35,7 @@ pub struct Engine {
 
 #[derive(Debug, Clone)]
 enum Kind {
+    Embedded(Embedded),
     Kafka(KafkaCluster),
     Remote(Remote),
 }
@@ -91,6 +94,22 @@ impl Engine {
         Ok(Self { kind: Kind::Kafka(cluster), observer: Arc::new(observer), exact_metadata: true, observations })
     }
 
+    /// Starts the embedded cluster, and waits until all its brokers are unfenced.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; nothing is left running then.
+    pub async fn start_embedded(
+        spec: &ClusterSpec,
+        wanted: &embedded::Wanted,
+        deadline: Duration,
+    ) -> Result<Self, EngineError> {
+        let (seen, observations) = Observations::new();
+        let cluster = Embedded::start(spec, wanted, seen.clone(), deadline).await?;
+        // It reads the log from its beginning, so nothing of the start is missed.
+        let observer = Observer::follow(cluster.controllers(), seen);
+        Ok(Self { kind: Kind::Embedded(cluster), observer: Arc::new(observer), exact_metadata: true, observations })
+    }
+
     /// Observes a cluster that somebody else runs. Its metadata log is followed where its controllers are on this machine
     /// and want no credentials; else `source` is asked every [`POLL_INTERVAL`], and a note says so and why.
     pub async fn over_remote(remote: Remote, source: Arc<dyn MetadataSource>) -> Self {
@@ -116,19 +135,22 @@ impl Engine {
         Self { kind: Kind::Remote(remote), observer: Arc::new(observer), exact_metadata, observations }
     }
 
-    /// `kafka` or `remote`.
+    /// `embedded`, `kafka` or `remote`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self.kind {
+            Kind::Embedded(_) => "embedded",
             Kind::Kafka(_) => "kafka",
             Kind::Remote(_) => "remote",
         }
     }
 
-    /// What ran: `kafka`, `java`. Empty where it is not known.
+    /// What ran: `kafka`, `java`; of the embedded cluster the version of Kafka's protocol that it follows. Empty where it
+    /// is not known.
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, String> {
         match &self.kind {
+            Kind::Embedded(_) => BTreeMap::from([("kafka protocol".to_owned(), embedded::PROTOCOL.to_owned())]),
             Kind::Kafka(cluster) => BTreeMap::from([
                 ("kafka".to_owned(), cluster.version().to_owned()),
                 ("java".to_owned(), cluster.java_version().to_owned()),
@@ -140,14 +162,16 @@ impl Engine {
     /// What it can do.
     #[must_use]
     pub const fn capabilities(&self) -> Capabilities {
-        let own = matches!(self.kind, Kind::Kafka(_));
-        Capabilities { faults: own, exact_metadata: self.exact_metadata, own_cluster: own }
+        let own = !matches!(self.kind, Kind::Remote(_));
+        let links = matches!(self.kind, Kind::Embedded(_));
+        Capabilities { faults: own, links, exact_metadata: self.exact_metadata, own_cluster: own }
     }
 
     /// Bootstrap addresses for clients.
     #[must_use]
     pub fn bootstrap(&self) -> String {
         match &self.kind {
+            Kind::Embedded(cluster) => cluster.bootstrap(),
             Kind::Kafka(cluster) => cluster.bootstrap(),
             Kind::Remote(remote) => remote.bootstrap().to_owned(),
         }
@@ -156,20 +180,20 @@ impl Engine {
     /// Addresses of the voters, where they are known.
     #[must_use]
     pub fn bootstrap_of_controllers(&self) -> Option<String> {
-        match &self.kind {
-            Kind::Kafka(cluster) => {
-                let addresses: Vec<String> = cluster.controllers().iter().map(|(_, at)| at.to_string()).collect();
-                Some(addresses.join(","))
-            }
-            Kind::Remote(_) => None,
-        }
+        let controllers = match &self.kind {
+            Kind::Embedded(cluster) => cluster.controllers(),
+            Kind::Kafka(cluster) => cluster.controllers(),
+            Kind::Remote(_) => return None,
+        };
+        let addresses: Vec<String> = controllers.iter().map(|(_, at)| at.to_string()).collect();
+        Some(addresses.join(","))
     }
 
     /// What every client must set to be let in; it may hold secrets.
     #[must_use]
     pub fn client_config(&self) -> BTreeMap<String, String> {
         match &self.kind {
-            Kind::Kafka(_) => BTreeMap::new(),
+            Kind::Embedded(_) | Kind::Kafka(_) => BTreeMap::new(),
             Kind::Remote(remote) => remote.client_config().clone(),
         }
     }
@@ -178,6 +202,7 @@ impl Engine {
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeStatus> {
         match &self.kind {
+            Kind::Embedded(cluster) => cluster.nodes(),
             Kind::Kafka(cluster) => cluster.nodes(),
             Kind::Remote(_) => Vec::new(),
         }
@@ -209,12 +234,55 @@ impl Engine {
     /// If the engine cannot, the node does not exist or its state does not fit.
     pub async fn fault(&self, kind: FaultKind, node: i32) -> Result<Injected, EngineError> {
         match &self.kind {
+            Kind::Embedded(cluster) => cluster.fault(kind, node).await,
             Kind::Kafka(cluster) => cluster.fault(kind, node).await,
             Kind::Remote(_) => Err(EngineError::Unsupported {
                 engine: "remote",
                 what: format!("have node {node} {}", kind.participle()),
-                remedy: "use --engine kafka, or leave them out: --without-faults",
+                remedy: "use --engine embedded or kafka, or leave them out: --without-faults",
             }),
+        }
+    }
+
+    /// Every link as these rules say; one that is not among them is as it was made.
+    ///
+    /// # Errors
+    /// If the engine has no say over links ([`Capabilities::links`]), or a node does not exist.
+    pub fn set_links(&self, rules: &[LinkRule]) -> Result<Injected, EngineError> {
+        match &self.kind {
+            Kind::Embedded(cluster) => cluster.set_links(rules),
+            Kind::Kafka(_) | Kind::Remote(_) => Err(EngineError::Unsupported {
+                engine: self.name(),
+                what: "slow or cut links".to_owned(),
+                remedy: "use --engine embedded",
+            }),
+        }
+    }
+
+    /// The flaws that are switched on.
+    #[must_use]
+    pub fn flaws(&self) -> &[String] {
+        match &self.kind {
+            Kind::Embedded(cluster) => cluster.flaws(),
+            Kind::Kafka(_) | Kind::Remote(_) => &[],
+        }
+    }
+
+    /// The addresses of the brokers that run; of a remote cluster none, which is reached otherwise.
+    fn running_brokers(&self) -> Vec<SocketAddr> {
+        match &self.kind {
+            Kind::Embedded(cluster) => cluster.running_brokers(),
+            Kind::Kafka(cluster) => cluster.running_brokers(),
+            Kind::Remote(_) => Vec::new(),
+        }
+    }
+
+    /// Comes back when a node has ended by itself.
+    async fn wait_ended(&self) -> EngineError {
+        match &self.kind {
+            Kind::Embedded(cluster) => cluster.wait_ended().await,
+            Kind::Kafka(cluster) => cluster.wait_ended().await,
+            Kind::Remote(_) => std::future::pending().await,
         }
     }
 
@@ -225,9 +293,9 @@ impl Engine {
     pub async fn create_topics(&self, topics: &[Topic]) -> Result<(), EngineError> {
         match &self.kind {
             _ if topics.is_empty() => Ok(()),
-            Kind::Kafka(cluster) => {
+            Kind::Embedded(_) | Kind::Kafka(_) => {
                 let until = Instant::now() + CREATE_DEADLINE;
-                Ok(admin::create_topics(&cluster.running_brokers(), topics, until).await?)
+                Ok(admin::create_topics(&self.running_brokers(), topics, until).await?)
             }
             Kind::Remote(_) => Err(EngineError::Unsupported {
                 engine: self.name(),
@@ -245,12 +313,12 @@ impl Engine {
     pub async fn wait_ready(&self, topics: &[Topic], deadline: Duration) -> Result<(), EngineError> {
         let wanted: Vec<(String, i32)> = topics.iter().map(|topic| (topic.name.clone(), partitions(topic))).collect();
         match &self.kind {
-            Kind::Kafka(cluster) => {
-                let (brokers, until) = (cluster.running_brokers(), Instant::now() + deadline);
+            Kind::Embedded(_) | Kind::Kafka(_) => {
+                let (brokers, until) = (self.running_brokers(), Instant::now() + deadline);
                 let ready = async { Ok(admin::cluster_ready(&brokers, &wanted, until).await?) };
                 tokio::select! {
                     ready = ready => ready,
-                    ended = cluster.wait_ended() => Err(ended),
+                    ended = self.wait_ended() => Err(ended),
                 }
             }
             Kind::Remote(_) => self.wait_led(&wanted, deadline).await,
@@ -280,8 +348,8 @@ impl Engine {
             return Ok(Some(node));
         }
         match &self.kind {
-            Kind::Kafka(cluster) => {
-                Ok(admin::active_controller(&cluster.running_brokers()).await?.map(|(node, _)| node))
+            Kind::Embedded(_) | Kind::Kafka(_) => {
+                Ok(admin::active_controller(&self.running_brokers()).await?.map(|(node, _)| node))
             }
             Kind::Remote(_) => Ok(None),
         }
@@ -289,8 +357,10 @@ impl Engine {
 
     /// Ends what was started and waits until it is gone. A remote cluster is left alone.
     pub async fn stop(&self) {
-        if let Kind::Kafka(cluster) = &self.kind {
-            cluster.stop().await;
+        match &self.kind {
+            Kind::Embedded(cluster) => cluster.stop().await,
+            Kind::Kafka(cluster) => cluster.stop().await,
+            Kind::Remote(_) => {}
         }
     }
 }
@@ -375,7 +445,8 @@ mod tests {
         let remote = Remote::connect(&address, secure.clone()).await.expect("reached");
         let engine = Engine::over_remote(remote, Arc::new(OneBroker)).await;
         assert_eq!((engine.bootstrap(), engine.client_config()), (address.clone(), secure));
-        assert_eq!(engine.capabilities(), Capabilities { faults: false, exact_metadata: false, own_cluster: false });
+        let none = Capabilities { faults: false, links: false, exact_metadata: false, own_cluster: false };
+        assert_eq!(engine.capabilities(), none);
         assert!(engine.nodes().is_empty());
         let error = engine.fault(FaultKind::Kill, 2).await.expect_err("not ours").to_string();
         assert!(error.contains("engine remote cannot have node 2 killed"), "{error}");

@@ -149,6 +149,24 @@ pub enum EngineError {
         /// What to do.
         remedy: String,
     },
+    /// A setting or flaw that the embedded cluster cannot have.
+    #[error("{what}: {remedy}")]
+    Setting {
+        /// Which, and why not.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A node of the embedded cluster that does not start with what its disk has.
+    #[error("node {node} does not start: {why}; its log is {}", log.display())]
+    DoesNotStart {
+        /// Node id.
+        node: i32,
+        /// Why.
+        why: String,
+        /// Log file.
+        log: PathBuf,
+    },
     /// A setting that the engine owns.
     #[error("broker_config may not set {key}: the engine decides it for each node")]
     ReservedConfig {
@@ -276,6 +294,7 @@ impl EngineError {
             | Self::Path { .. }
             | Self::Topology { .. }
             | Self::ReservedConfig { .. }
+            | Self::Setting { .. }
             | Self::NoSuchNode { .. }
             | Self::IllegalFault { .. }
             | Self::Unsupported { .. }

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod embedded;
 mod engine;
 mod error;
 pub mod guardian;
@@ -18,4 +19,6 @@ pub use error::{EngineError, ExitClass};
 pub use guardian::{GuardianCommand, guardian_main};
 pub use kafka::KafkaCluster;
 pub use remote::{ListedPartition, Listing, MetadataSource, Remote, read_client_config};
-pub use spec::{Capabilities, ClusterSpec, FaultKind, Injected, Jvm, NODES_MAX, NodeState, NodeStatus, Role};
+pub use spec::{
+    Capabilities, ClusterSpec, FaultKind, Injected, Jvm, LinkRule, NODES_MAX, NodeState, NodeStatus, Party, Role,
+};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metricstream_scenario::text::FIRST_CONTROLLER_ID;
 use metricstream_scenario::{Controllers, Profile, Topology, effective_broker_config};
@@ -238,6 +238,32 @@ pub struct NodeStatus {
     pub log_path: PathBuf,
 }
 
+/// An end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// A node, by its id.
+    Node(i32),
+    /// All clients together, those of administration too.
+    Clients,
+}
+
+/// What happens to bytes in one direction between two parties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkRule {
+    /// Who sends.
+    pub from: Party,
+    /// Who receives.
+    pub to: Party,
+    /// Nothing gets through, and nobody is told; what is held back arrives when the link is mended.
+    pub cut: bool,
+    /// Every byte arrives at least this much later.
+    pub delay: Duration,
+    /// And up to this much more, drawn for each frame.
+    pub jitter: Duration,
+    /// Bytes that get through in a second; `None`: no limit.
+    pub bytes_per_s: Option<u64>,
+}
+
 /// A fault was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Injected {
@@ -250,6 +276,8 @@ pub struct Injected {
 pub struct Capabilities {
     /// Every [`FaultKind`]; all or none.
     pub faults: bool,
+    /// Links between nodes, and between nodes and their clients, can be slowed and cut.
+    pub links: bool,
     /// Leader, ISR and fencing from the metadata log, exactly; else polled.
     pub exact_metadata: bool,
     /// The cluster is the engine's own: nobody else uses it, topics are created through the engine, and all of it is gone

@@ -10,7 +10,8 @@ Example:
   metricstream run broker-failure --set workload.duration_s=20
   metricstream run broker-failure --engine remote --bootstrap broker.example.org:9092 --without-faults
 
-Engine remote loads and audits a cluster that somebody else runs. Topics are created and deleted again; one that is there
+Engine embedded is a replicated cluster inside this program; engine kafka runs Apache Kafka on this machine. Engine remote
+loads and audits a cluster that somebody else runs. Topics are created and deleted again; one that is there
 is not touched unless --use-existing-topics is given. It cannot break nodes: a scenario whose steps do is refused, or run
 with --without-faults.";
 
@@ -81,6 +82,8 @@ pub(crate) enum Command {
 /// Where clusters come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum EngineName {
+    /// A replicated cluster inside this program; nothing needs to be installed
+    Embedded,
     /// Apache Kafka processes on this machine
     Kafka,
     /// A cluster that somebody else runs
@@ -92,7 +95,7 @@ pub(crate) enum EngineName {
 pub(crate) enum ProfileName {
     /// The defaults of the Kafka version
     Apache,
-    /// Tuned timers
+    /// As quick as the engine can honestly be: tuned timers on Kafka, tens of milliseconds on the embedded cluster
     Fast,
 }
 
@@ -111,7 +114,7 @@ pub(crate) struct RunArgs {
     #[arg(default_value = "broker-failure")]
     pub(crate) scenario: String,
     /// Where the cluster comes from
-    #[arg(long, value_enum, default_value = "kafka")]
+    #[arg(long, value_enum, default_value = "embedded")]
     pub(crate) engine: EngineName,
     /// Overrides the scenario's profile
     #[arg(long, value_enum)]
@@ -140,9 +143,12 @@ pub(crate) struct RunArgs {
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
-    /// Apache Kafka's version; default: the newest that runs on Java 17
+    /// Engine kafka: its version; default: the newest that runs on Java 17
     #[arg(long, value_name = "VERSION")]
     pub(crate) kafka_version: Option<String>,
+    /// Engine embedded: switch on a historic behaviour or seeded bug; may be repeated
+    #[arg(long = "flaw", value_name = "FLAW")]
+    pub(crate) flaws: Vec<String>,
     /// Leave out every step that breaks or mends a node, and what waits for one; the result says so
     #[arg(long)]
     pub(crate) without_faults: bool,
@@ -289,16 +295,20 @@ pub(crate) struct UpArgs {
     /// Whose timers the cluster has
     #[arg(long, value_enum, default_value = "apache")]
     pub(crate) profile: ProfileName,
-    /// Keep the cluster's data here; default: a temporary directory, gone with the cluster
+    /// Keep the cluster's data here; default: gone with the cluster (in memory, or with engine kafka a temporary directory)
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Where the cluster comes from
-    #[arg(long, value_enum, default_value = "kafka")]
+    #[arg(long, value_enum, default_value = "embedded")]
     pub(crate) engine: EngineName,
+    /// Engine embedded: switch on a historic behaviour or seeded bug; may be repeated
+    #[arg(long = "flaw", value_name = "FLAW")]
+    #[serde(default)]
+    pub(crate) flaws: Vec<String>,
     /// Return when it is ready; other terminals use the rest of the commands
     #[arg(long)]
     pub(crate) detach: bool,
-    /// Apache Kafka's version; default: the newest that runs on Java 17
+    /// Engine kafka: its version; default: the newest that runs on Java 17
     #[arg(long, value_name = "VERSION")]
     pub(crate) kafka_version: Option<String>,
 }

@@ -28,6 +28,8 @@ const ALL: &[Builtin] = &[
     Builtin { name: "controller-failure", text: include_str!("../../../scenarios/controller-failure.toml") },
     Builtin { name: "rolling-restart", text: include_str!("../../../scenarios/rolling-restart.toml") },
     Builtin { name: "paused-broker", text: include_str!("../../../scenarios/paused-broker.toml") },
+    Builtin { name: "network-partition", text: include_str!("../../../scenarios/network-partition.toml") },
+    Builtin { name: "three-zones", text: include_str!("../../../scenarios/three-zones.toml") },
     Builtin { name: "unclean-election", text: include_str!("../../../scenarios/unclean-election.toml") },
     Builtin { name: "chaos", text: include_str!("../../../scenarios/chaos.toml") },
 ];

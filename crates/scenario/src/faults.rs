@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::{Action, Condition, Scenario, Step, When};
 
 impl Action {
-    /// Whether it breaks or mends a node, and so needs an engine that can. What members do is not among it.
+    /// Whether it breaks or mends a node or a link, and so needs an engine that can. What members do is not among it.
     pub const fn is_fault(&self) -> bool {
         match self {
             Self::Kill(_)
@@ -16,8 +16,19 @@ impl Action {
             | Self::StartWiped(_)
             | Self::StartReformatted(_)
             | Self::Chaos { .. } => true,
-            Self::MemberJoin(_) | Self::MemberLeave(_) | Self::MemberCrash(_) | Self::MemberStall { .. } => false,
+            _ if self.is_of_links() => true,
+            _ => false,
         }
+    }
+
+    /// Whether it slows, cuts or mends links, and so needs an engine that can.
+    pub const fn is_of_links(&self) -> bool {
+        matches!(self, Self::Partition { .. } | Self::Isolate { .. } | Self::SlowLink { .. } | Self::Mend { .. })
+    }
+
+    /// Whether it takes nodes away: ends them, has them stand still, or cuts them off.
+    pub const fn takes_nodes_away(&self) -> bool {
+        matches!(self, Self::Kill(_) | Self::Stop(_) | Self::Pause(_) | Self::Partition { .. } | Self::Isolate { .. })
     }
 }
 

@@ -325,7 +325,7 @@ impl Plan<'_> {
                 self.victims.insert(id.to_owned(), hit.clone());
                 hit
             }
-            Action::Stop(target) | Action::Pause(target) => {
+            Action::Stop(target) | Action::Pause(target) | Action::Isolate { target, .. } => {
                 let hit = self.labels(id, target);
                 self.victims.insert(id.to_owned(), hit);
                 Vec::new()

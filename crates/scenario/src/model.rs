@@ -216,6 +216,35 @@ pub enum Action {
     StartWiped(Target),
     /// Starts it as a new disk: formatted anew, its vote is gone too.
     StartReformatted(Target),
+    /// Nothing gets through between these groups, either way; within a group everything does. What is in no group reaches
+    /// all. Nobody is told: connections stay open.
+    Partition {
+        /// At least two.
+        groups: Vec<Vec<Side>>,
+    },
+    /// Nothing gets through to a node or from it.
+    Isolate {
+        /// Which.
+        target: Target,
+        /// IsolatedFrom whom.
+        from: IsolatedFrom,
+    },
+    /// Links between every two of these are slow, both ways, over what they were.
+    SlowLink {
+        /// At least two.
+        between: Vec<Side>,
+        /// Every byte arrives at least this much later, each way.
+        delay_ms: f64,
+        /// And up to this much more, drawn.
+        jitter_ms: f64,
+        /// What gets through in a second, in units of 1024 bytes; `None`: no limit.
+        kb_per_s: Option<f64>,
+    },
+    /// Links are as they were made.
+    Mend {
+        /// Only what this step did to them; `None`: all.
+        step: Option<String>,
+    },
     /// A member joins a group.
     MemberJoin(Member),
     /// A member leaves gracefully.
@@ -248,6 +277,28 @@ pub struct Member {
     pub group: String,
     /// Member name within the scenario.
     pub member: String,
+}
+
+/// An end of links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// Nodes.
+    Nodes(Target),
+    /// `clients`: all of them together.
+    Clients,
+    /// `others`: every node that the step does not name otherwise.
+    Others,
+}
+
+/// IsolatedFrom whom a node is isolated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsolatedFrom {
+    /// `all`: other nodes and clients.
+    All,
+    /// `nodes`: other nodes; clients still reach it.
+    Nodes,
 }
 
 /// Which node a fault hits; resolved when the step is due.

@@ -166,6 +166,7 @@ pub const STEP: Table = Table {
         key(
             "do",
             "\"kill\", \"stop\", \"pause\", \"resume\", \"start\", \"start-wiped\", \"start-reformatted\", \
+             \"partition\", \"isolate\", \"slow-link\", \"mend\", \
              \"member-join\", \"member-leave\", \"member-crash\", \"member-stall\", \"chaos\"",
             "required",
             "What happens.",
@@ -177,6 +178,23 @@ pub const STEP: Table = Table {
             "required for faults of nodes",
             "Which node; resolved when the step is due.",
         ),
+        key(
+            "groups",
+            "list of texts, each one or more targets, \"clients\" or \"others\", with commas between them",
+            "required for `partition`",
+            "Between these groups nothing gets through.",
+        ),
+        key("from", "\"all\", \"nodes\"", "\"all\"", "For `isolate`: whether clients still reach the node."),
+        key(
+            "between",
+            "list of targets, \"clients\" or \"others\"",
+            "required for `slow-link`",
+            "Links between every two of these are slow.",
+        ),
+        key("delay_ms", "0 to 60000", "0", "For `slow-link`: every byte arrives so much later, each way."),
+        key("jitter_ms", "0 to 60000", "0", "For `slow-link`: and up to so much more, drawn."),
+        key("kb_per_s", "1 to 10000000", "no limit", "For `slow-link`: what gets through in a second, in 1024 bytes."),
+        key("step", "id of an earlier step of links", "all of them", "For `mend`: what is to be undone."),
         key("group", "group name", "the only group", "For member steps: the group."),
         key("member", "name", "required for member steps", "For member steps: the member."),
         key("for_s", "above 0 up to 3600", "required", "For `member-stall` and `chaos`: how long."),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::model::{Action, Condition, Member, Target};
+use crate::model::{Action, Condition, Member, Side, Target};
 
 /// What a target may look like, for messages.
 pub const TARGET_FORMS: &str = "\"broker 2\", \"controller 101\", \"leader of metrics-0\", \"followers of metrics-0\", \
@@ -42,6 +42,16 @@ impl fmt::Display for Condition {
     }
 }
 
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes(target) => target.fmt(f),
+            Self::Clients => f.write_str("clients"),
+            Self::Others => f.write_str("others"),
+        }
+    }
+}
+
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.group, self.member)
@@ -59,6 +69,10 @@ impl Action {
             Self::Start(_) => "start",
             Self::StartWiped(_) => "start-wiped",
             Self::StartReformatted(_) => "start-reformatted",
+            Self::Partition { .. } => "partition",
+            Self::Isolate { .. } => "isolate",
+            Self::SlowLink { .. } => "slow-link",
+            Self::Mend { .. } => "mend",
             Self::MemberJoin(_) => "member-join",
             Self::MemberLeave(_) => "member-leave",
             Self::MemberCrash(_) => "member-crash",
@@ -76,7 +90,8 @@ impl Action {
             | Self::Resume(target)
             | Self::Start(target)
             | Self::StartWiped(target)
-            | Self::StartReformatted(target) => Some(target),
+            | Self::StartReformatted(target)
+            | Self::Isolate { target, .. } => Some(target),
             _ => None,
         }
     }
@@ -96,6 +111,20 @@ pub fn target(text: &str) -> Option<Target> {
         ["victim", "of", step] => Some(Target::VictimOf(step.to_owned())),
         _ => None,
     }
+}
+
+/// Reads an end of links; `None` if it is neither a target nor `clients` nor `others`.
+pub fn side(text: &str) -> Option<Side> {
+    match text.trim() {
+        "clients" => Some(Side::Clients),
+        "others" => Some(Side::Others),
+        text => target(text).map(Side::Nodes),
+    }
+}
+
+/// A group of a partition: its sides, separated by commas.
+pub fn sides(group: &[Side]) -> String {
+    group.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn node_id(text: &str, allowed: impl Fn(i32) -> bool) -> Option<Target> {

@@ -199,7 +199,7 @@ impl Scenario {
 pub enum Event {
     /// A broker that is not the active controller dies: until its partitions have other leaders.
     BrokerKilled,
-    /// A broker stands still: for the cluster the same.
+    /// A broker stands still or is cut off: for the cluster the same.
     BrokerPaused,
     /// A broker is asked to stop: until its leaderships have moved.
     ControlledShutdown,
@@ -369,13 +369,13 @@ pub fn event_of_fault(action: &Action, topology: &Topology, active_controller: b
         _ => false,
     };
     match action {
-        Action::Kill(target) | Action::Pause(target) if controller_only(target) => {
+        Action::Kill(target) | Action::Pause(target) | Action::Isolate { target, .. } if controller_only(target) => {
             active_controller.then_some(Event::ActiveControllerKilled)
         }
         Action::Stop(target) if controller_only(target) => None,
-        Action::Kill(_) | Action::Pause(_) if active_controller => Some(Event::CombinedActiveKilled),
+        Action::Kill(_) | Action::Pause(_) | Action::Partition { .. } | Action::Isolate { .. } if active_controller => Some(Event::CombinedActiveKilled),
         Action::Kill(_) => Some(Event::BrokerKilled),
-        Action::Pause(_) => Some(Event::BrokerPaused),
+        Action::Pause(_) | Action::Partition { .. } | Action::Isolate { .. } => Some(Event::BrokerPaused),
         Action::Stop(_) => Some(Event::ControlledShutdown),
         _ => None,
     }

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use crate::librdkafka::is_secret;
 use crate::model::{
-    Action, Claim, ClaimValue, Controllers, Group, GroupProtocol, Member, Producer, Profile, Scenario, Step, Topic,
-    When,
+    Action, Claim, ClaimValue, Controllers, Group, GroupProtocol, IsolatedFrom, Member, Producer, Profile, Scenario,
+    Step, Topic, When,
 };
+use crate::text::sides;
 
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -219,6 +220,22 @@ impl Out {
             | Action::Start(target)
             | Action::StartWiped(target)
             | Action::StartReformatted(target) => self.set("target", text(&target.to_string())),
+            Action::Partition { groups } => {
+                let groups: Vec<String> = groups.iter().map(|group| sides(group)).collect();
+                self.set("groups", texts(&groups));
+            }
+            Action::Isolate { target, from } => {
+                self.set("target", text(&target.to_string()));
+                self.set("from", text(if *from == IsolatedFrom::All { "all" } else { "nodes" }));
+            }
+            Action::SlowLink { between, delay_ms, jitter_ms, kb_per_s } => {
+                let between: Vec<String> = between.iter().map(ToString::to_string).collect();
+                self.set("between", texts(&between));
+                self.set("delay_ms", number(*delay_ms));
+                self.set("jitter_ms", number(*jitter_ms));
+                self.set_some("kb_per_s", kb_per_s.map(number));
+            }
+            Action::Mend { step } => self.set_some("step", step.as_deref().map(text)),
             Action::MemberJoin(member) | Action::MemberLeave(member) | Action::MemberCrash(member) => {
                 self.member(member);
             }

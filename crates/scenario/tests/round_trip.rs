@@ -90,7 +90,14 @@ fn timeline(duration_s: f64) -> impl Strategy<Value = Vec<Step>> {
     let action = prop_oneof![
         target.clone().prop_map(Action::Kill),
         target.clone().prop_map(Action::Stop),
-        target.prop_map(Action::Pause),
+        target.clone().prop_map(Action::Pause),
+        target.clone().prop_map(|target| Action::Isolate { target, from: IsolatedFrom::Nodes }),
+        target.clone().prop_map(|target| Action::Partition {
+            groups: vec![vec![Side::Nodes(target), Side::Clients], vec![Side::Others]],
+        }),
+        (target, 0.0..1000.0_f64, prop::option::of(1.0..1000.0_f64)).prop_map(|(target, delay_ms, kb_per_s)| {
+            Action::SlowLink { between: vec![Side::Nodes(target), Side::Clients], delay_ms, jitter_ms: 0.5, kb_per_s }
+        }),
         (0.001..100.0_f64, 1.0..50.0_f64).prop_map(|(for_s, every_s)| Action::Chaos {
             for_s,
             every_s,

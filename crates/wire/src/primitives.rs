@@ -2,8 +2,13 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::parts::Sink;
+
 /// A topic id, directory id and the like; Kafka writes it as 16 bytes.
 pub type Uuid = [u8; 16];
+
+/// The longest text there is: its length was once 16 bits in every message, and Kafka has kept it so.
+pub const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Why bytes are not the message that they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -180,8 +185,13 @@ impl Reader {
     }
 }
 
-/// Appends an unsigned varint.
-pub fn put_uvarint(out: &mut BytesMut, mut value: u32) {
+/// Appends an unsigned varint of at most 32 bits.
+pub fn put_uvarint(out: &mut BytesMut, value: u32) {
+    put_uvarlong(out, u64::from(value));
+}
+
+/// Appends an unsigned varint of at most 64 bits.
+pub(crate) fn put_uvarlong(out: &mut BytesMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -189,7 +199,7 @@ pub fn put_uvarint(out: &mut BytesMut, mut value: u32) {
     out.put_u8(value as u8);
 }
 
-fn put_length(out: &mut BytesMut, length: Option<usize>, flexible: bool, wide: bool) {
+pub(crate) fn put_length(out: &mut BytesMut, length: Option<usize>, flexible: bool, wide: bool) {
     // What we send is small; a length that does not fit is our own bug.
     let length = length.map(|n| i32::try_from(n).expect("a message of ours is below 2 GiB"));
     match (flexible, wide) {
@@ -204,7 +214,7 @@ fn put_length(out: &mut BytesMut, length: Option<usize>, flexible: bool, wide: b
 /// A value with a place in a message.
 pub trait Wire: Sized {
     /// Appends it.
-    fn encode(&self, out: &mut BytesMut, context: Context);
+    fn encode(&self, out: &mut impl Sink, context: Context);
 
     /// Reads it.
     ///
@@ -212,16 +222,51 @@ pub trait Wire: Sized {
     /// If the bytes are not such a value.
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError>;
 
-    /// The fewest bytes that it takes: bounds the capacity of lists by the bytes that remain.
-    const LEAST_BYTES: usize = 1;
+    /// The fewest bytes that it takes in this version: a count of them is believed only as far as the bytes reach.
+    fn least_bytes(context: Context) -> usize;
+}
+
+/// A declared structure: may be null where an `Option` (KIP-893), with a byte in front that says so.
+pub trait Structure {}
+
+/// Writes a field that `may_be_null` or not; null that may not be is written as empty, so that the fields behind it
+/// stay where the reader looks for them.
+pub(crate) fn put_nullable<T: Wire + Default>(
+    value: &Option<T>,
+    may_be_null: bool,
+    out: &mut impl Sink,
+    context: Context,
+) where
+    Option<T>: Wire,
+{
+    match value {
+        _ if may_be_null => value.encode(out, context),
+        Some(value) => value.encode(out, context),
+        None => T::default().encode(out, context),
+    }
+}
+
+/// Reads a field that `may_be_null` or not.
+pub(crate) fn get_nullable<T: Wire>(
+    from: &mut Reader,
+    may_be_null: bool,
+    context: Context,
+    what: &'static str,
+) -> Result<Option<T>, WireError>
+where
+    Option<T>: Wire,
+{
+    if may_be_null { Option::decode(from, context, what) } else { T::decode(from, context, what).map(Some) }
 }
 
 macro_rules! fixed_size {
     ($($ty:ty, $bytes:literal, $get:ident, $put:ident;)*) => {$(
         impl Wire for $ty {
-            const LEAST_BYTES: usize = $bytes;
-            fn encode(&self, out: &mut BytesMut, _: Context) {
-                out.$put(*self);
+            fn least_bytes(_: Context) -> usize {
+                $bytes
+            }
+            fn encode(&self, out: &mut impl Sink, _: Context) {
+                out.buffer().$put(*self);
             }
             fn decode(from: &mut Reader, _: Context, what: &'static str) -> Result<Self, WireError> {
                 Ok(from.fixed(what, $bytes)?.$get())
@@ -250,8 +295,12 @@ fixed_size! {
 }
 
 impl Wire for bool {
-    fn encode(&self, out: &mut BytesMut, _: Context) {
-        out.put_u8(u8::from(*self));
+    fn least_bytes(_: Context) -> usize {
+        1
+    }
+
+    fn encode(&self, out: &mut impl Sink, _: Context) {
+        out.buffer().put_u8(u8::from(*self));
     }
 
     fn decode(from: &mut Reader, _: Context, what: &'static str) -> Result<Self, WireError> {
@@ -260,10 +309,12 @@ impl Wire for bool {
 }
 
 impl Wire for Uuid {
-    const LEAST_BYTES: usize = 16;
+    fn least_bytes(_: Context) -> usize {
+        16
+    }
 
-    fn encode(&self, out: &mut BytesMut, _: Context) {
-        out.put_slice(self);
+    fn encode(&self, out: &mut impl Sink, _: Context) {
+        out.buffer().put_slice(self);
     }
 
     fn decode(from: &mut Reader, _: Context, what: &'static str) -> Result<Self, WireError> {
@@ -274,22 +325,34 @@ impl Wire for Uuid {
 }
 
 impl Wire for Option<String> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, self.as_ref().map(String::len), context.flexible, false);
-        out.put_slice(self.as_deref().unwrap_or_default().as_bytes());
+    fn least_bytes(context: Context) -> usize {
+        if context.flexible { 1 } else { 2 }
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), self.as_ref().map(String::len), context.flexible, false);
+        out.buffer().put_slice(self.as_deref().unwrap_or_default().as_bytes());
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
         let Some(length) = from.length(what, context.flexible, false)? else { return Ok(None) };
+        // Kafka takes no longer text, not even where the length of a flexible version could say so.
+        if length > TEXT_BYTES_MAX {
+            return Err(WireError::Range { what, value: length as i64 });
+        }
         let bytes = from.take(what, length)?;
         std::str::from_utf8(&bytes).map(|s| Some(s.to_owned())).map_err(|_| WireError::Utf8 { what })
     }
 }
 
 impl Wire for String {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, Some(self.len()), context.flexible, false);
-        out.put_slice(self.as_bytes());
+    fn least_bytes(context: Context) -> usize {
+        Option::<Self>::least_bytes(context)
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), Some(self.len()), context.flexible, false);
+        out.buffer().put_slice(self.as_bytes());
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
@@ -298,9 +361,15 @@ impl Wire for String {
 }
 
 impl Wire for Option<Bytes> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, self.as_ref().map(Bytes::len), context.flexible, true);
-        out.put_slice(self.as_deref().unwrap_or_default());
+    fn least_bytes(context: Context) -> usize {
+        if context.flexible { 1 } else { 4 }
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), self.as_ref().map(Bytes::len), context.flexible, true);
+        if let Some(bytes) = self {
+            out.put_shared(bytes);
+        }
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
@@ -310,9 +379,13 @@ impl Wire for Option<Bytes> {
 }
 
 impl Wire for Bytes {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, Some(self.len()), context.flexible, true);
-        out.put_slice(self);
+    fn least_bytes(context: Context) -> usize {
+        Option::<Self>::least_bytes(context)
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), Some(self.len()), context.flexible, true);
+        out.put_shared(self);
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
@@ -321,29 +394,79 @@ impl Wire for Bytes {
 }
 
 impl<T: Wire> Wire for Option<Vec<T>> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, self.as_ref().map(Vec::len), context.flexible, true);
+    fn least_bytes(context: Context) -> usize {
+        if context.flexible { 1 } else { 4 }
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), self.as_ref().map(Vec::len), context.flexible, true);
         self.iter().flatten().for_each(|one| one.encode(out, context));
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
         let Some(count) = from.length(what, context.flexible, true)? else { return Ok(None) };
-        // A count is believed only as far as the bytes that follow could hold so many.
-        if count > from.left() / T::LEAST_BYTES {
-            return Err(WireError::Short { what, needed: count.saturating_mul(T::LEAST_BYTES), left: from.left() });
+        // A count is believed only as far as the bytes that follow could hold so many, and grows the list only as they
+        // turn out to: what is declared in few bytes may be large in memory.
+        let least = T::least_bytes(context).max(1);
+        if count > from.left() / least {
+            return Err(WireError::Short { what, needed: count.saturating_mul(least), left: from.left() });
         }
-        (0..count).map(|_| T::decode(from, context, what)).collect::<Result<_, _>>().map(Some)
+        let mut list = Vec::with_capacity(count.min(from.left() / size_of::<T>().max(1)));
+        for _ in 0..count {
+            list.push(T::decode(from, context, what)?);
+        }
+        Ok(Some(list))
     }
 }
 
 impl<T: Wire> Wire for Vec<T> {
-    fn encode(&self, out: &mut BytesMut, context: Context) {
-        put_length(out, Some(self.len()), context.flexible, true);
+    fn least_bytes(context: Context) -> usize {
+        Option::<Self>::least_bytes(context)
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_length(out.buffer(), Some(self.len()), context.flexible, true);
         self.iter().for_each(|one| one.encode(out, context));
     }
 
     fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
         Option::<Self>::decode(from, context, what)?.ok_or(WireError::Null { what })
+    }
+}
+
+impl<T: Wire + Structure> Wire for Option<T> {
+    fn least_bytes(_: Context) -> usize {
+        1
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        out.buffer().put_i8(if self.is_some() { 1 } else { -1 });
+        self.iter().for_each(|one| one.encode(out, context));
+    }
+
+    fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
+        // Whatever is not below zero says that it is there, as Kafka's own decoder has it.
+        if i8::read(from, what)? < 0 { Ok(None) } else { T::decode(from, context, what).map(Some) }
+    }
+}
+
+/// A structure in a tagged field that may be null there: an unsigned varint in front says so, where elsewhere it is a
+/// signed byte ([`Structure`]). That is how Kafka's generated code has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaggedOption<T>(pub Option<T>);
+
+impl<T: Wire + Structure> Wire for TaggedOption<T> {
+    fn least_bytes(_: Context) -> usize {
+        1
+    }
+
+    fn encode(&self, out: &mut impl Sink, context: Context) {
+        put_uvarint(out.buffer(), u32::from(self.0.is_some()));
+        self.0.iter().for_each(|one| one.encode(out, context));
+    }
+
+    fn decode(from: &mut Reader, context: Context, what: &'static str) -> Result<Self, WireError> {
+        if from.uvarint(what)? == 0 { Ok(Self(None)) } else { T::decode(from, context, what).map(|t| Self(Some(t))) }
     }
 }
 

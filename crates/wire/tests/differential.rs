@@ -72,7 +72,13 @@ fn cluster_messages_are_the_same_bytes() {
         &DescribeClusterResponse {
             cluster_id: "c".into(),
             controller_id: 3,
-            brokers: vec![DescribeClusterBroker { broker_id: 1, host: "h".into(), port: 9092, rack: Some("r".into()) }],
+            brokers: vec![DescribeClusterBroker {
+                broker_id: 1,
+                host: "h".into(),
+                port: 9092,
+                rack: Some("r".into()),
+                ..Default::default()
+            }],
             ..Default::default()
         },
     );
@@ -126,7 +132,6 @@ fn topic_messages_are_the_same_bytes() {
                 error_code: 36,
                 error_message: Some("exists".into()),
                 topic_config_error_code: 29,
-                configs: None,
                 ..Default::default()
             }],
             ..Default::default()
@@ -134,7 +139,11 @@ fn topic_messages_are_the_same_bytes() {
     );
     use delete_topics::*;
     both::<_, theirs::DeleteTopicsRequest, theirs::DeleteTopicsResponse>(
-        &DeleteTopicsRequest { topics: vec![DeleteTopicState { name: None, topic_id: [1; 16] }], timeout_ms: 5 },
+        &DeleteTopicsRequest {
+            topics: vec![DeleteTopicState { name: None, topic_id: [1; 16] }],
+            timeout_ms: 5,
+            ..Default::default()
+        },
         &DeleteTopicsResponse {
             responses: vec![DeletableTopicResult { name: Some("x".into()), error_code: 3, ..Default::default() }],
             ..Default::default()
@@ -179,6 +188,7 @@ fn fetches_are_the_same_bytes() {
             topics: vec![FetchTopic {
                 topic_id: [1; 16],
                 partitions: vec![FetchPartition { fetch_offset: 7, last_fetched_epoch: 3, ..Default::default() }],
+                ..Default::default()
             }],
             ..Default::default()
         },
@@ -191,9 +201,10 @@ fn fetches_are_the_same_bytes() {
                     current_leader: LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9 },
                     snapshot_id: SnapshotId { end_offset: 50, epoch: 3 },
                     diverging_epoch: EpochEndOffset { epoch: 2, end_offset: 40 },
-                    records: Some(Bytes::from_static(b"xyz")),
+                    records: Some(Bytes::from_static(b"xyz").into()),
                     ..Default::default()
                 }],
+                ..Default::default()
             }],
             ..Default::default()
         },
@@ -216,7 +227,7 @@ fn fetches_are_the_same_bytes() {
                 name: "__cluster_metadata".into(),
                 partitions: vec![PartitionSnapshot {
                     size: 1000,
-                    unaligned_records: Bytes::from_static(b"abc"),
+                    unaligned_records: Bytes::from_static(b"abc").into(),
                     current_leader: SnapshotLeader { leader_id: 1, leader_epoch: 2 },
                     ..Default::default()
                 }],

@@ -12,6 +12,7 @@ mod process;
 pub use cluster::KafkaCluster;
 pub use install::{DEFAULT_VERSION, Installed, Wanted};
 pub use java::Java;
+pub(crate) use process::tail;
 
 use std::fs::File;
 use std::io::Read;

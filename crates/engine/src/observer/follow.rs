@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use metricstream_wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData, SnapshotId};
 use metricstream_wire::api::fetch_snapshot::{FetchSnapshotRequest, PartitionSnapshotRequest, TopicSnapshotRequest};
-use metricstream_wire::metadata_record::{MetadataRecord, leader_change};
+use metricstream_wire::control_record::ControlRecord;
+use metricstream_wire::metadata_record::MetadataRecord;
 use metricstream_wire::record_batch::Batch;
 use metricstream_wire::{ErrorCode, Uuid, WireError};
 use tokio::sync::{mpsc, watch};
@@ -169,6 +170,7 @@ impl Follower {
                     partition_max_bytes: FETCH_BYTES,
                     ..Default::default()
                 }],
+                ..Default::default()
             }],
             ..Default::default()
         };
@@ -183,7 +185,7 @@ impl Follower {
     /// Takes the committed batches of an answer in. Whether there is reason to ask again at once: not if all that came
     /// is not committed yet, which a fetch answers without waiting.
     async fn take(&mut self, answer: &PartitionData) -> Result<bool, Trouble> {
-        let mut rest = answer.records.clone().unwrap_or_default();
+        let mut rest = answer.records.clone().unwrap_or_default().into_bytes();
         let idle = rest.is_empty();
         let mut taken = false;
         while let Some(batch) = Batch::next(&mut rest)? {
@@ -221,7 +223,8 @@ impl Follower {
             let mut seen = Vec::new();
             let at = controller_time(record.timestamp_ms);
             if batch.is_control() {
-                if let Some(node) = leader_change(record.key, record.value)? {
+                if let ControlRecord::LeaderChange(change) = ControlRecord::decode(record.key, record.value)? {
+                    let node = change.leader_id;
                     let controller = (node, batch.partition_leader_epoch);
                     if self.known.controller != Some(controller) {
                         self.known.controller = Some(controller);
@@ -302,6 +305,7 @@ impl Follower {
                     current_leader_epoch: self.epoch,
                     snapshot_id: id.clone(),
                     position,
+                    ..Default::default()
                 }],
             }],
             ..Default::default()
@@ -315,6 +319,6 @@ impl Follower {
         if piece.error_code != 0 {
             return Err(Trouble::Refused(ErrorCode(piece.error_code)));
         }
-        Ok((piece.size, piece.unaligned_records))
+        Ok((piece.size, piece.unaligned_records.into_bytes()))
     }
 }

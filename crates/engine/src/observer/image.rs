@@ -64,7 +64,8 @@ impl Image {
             }
             MetadataRecord::Partition(r) => self.partition(r, seen),
             MetadataRecord::PartitionChange(r) => self.change_partition(r, seen),
-            MetadataRecord::Other(_) => {}
+            // The rest tells nothing of brokers, topics and partitions.
+            _ => {}
         }
     }
 

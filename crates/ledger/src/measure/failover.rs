@@ -291,10 +291,14 @@ pub(crate) fn bound_of(fault: &StepSeen, scenario: &Scenario) -> Option<Event> {
     let combined = scenario.topology.controllers == Controllers::Combined;
     let controllers_only = !fault.nodes.is_empty() && fault.nodes.iter().all(|node| *node >= FIRST_CONTROLLER);
     match fault.kind.as_str() {
-        "kill" | "pause" if controllers_only => fault.active_controller.then_some(Event::ActiveControllerKilled),
-        "kill" | "pause" if combined && fault.active_controller => Some(Event::CombinedActiveKilled),
+        "kill" | "pause" | "partition" | "isolate" if controllers_only => {
+            fault.active_controller.then_some(Event::ActiveControllerKilled)
+        }
+        "kill" | "pause" | "partition" | "isolate" if combined && fault.active_controller => {
+            Some(Event::CombinedActiveKilled)
+        }
         "kill" => Some(Event::BrokerKilled),
-        "pause" => Some(Event::BrokerPaused),
+        "pause" | "partition" | "isolate" => Some(Event::BrokerPaused),
         "stop" if !controllers_only => Some(Event::ControlledShutdown),
         _ => None,
     }

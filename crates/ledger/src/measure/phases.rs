@@ -10,7 +10,7 @@ use crate::result::Phase;
 use crate::timeline::{TimelineEvent, What};
 
 use super::seconds;
-use super::steps::brings_back;
+use super::steps::{brings_back, cuts_off};
 
 /// Most phases; what follows belongs to the last.
 const PHASES_MAX: usize = 64;
@@ -54,9 +54,14 @@ impl Phases {
             }
             _ if self.told => {}
             What::Fault { kind, nodes, .. } if brings_back(kind) => self.back(at_us, nodes),
+            What::Fault { kind, .. } if kind == "slow-link" => {}
             What::Fault { id, nodes, .. } if nodes.is_empty() => self.begin(at_us, format!("after {id}")),
             What::Fault { kind, nodes, .. } => {
-                let state = if kind == "pause" { "paused" } else { "down" };
+                let state = match kind.as_str() {
+                    "pause" => "paused",
+                    kind if cuts_off(kind) => "cut off",
+                    _ => "down",
+                };
                 for node in nodes {
                     self.down.insert(*node, state);
                     self.coming_back.remove(node);

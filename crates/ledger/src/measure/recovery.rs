@@ -8,7 +8,7 @@ use crate::timeline::PartitionState;
 use super::failover::{BrokerChange, BrokerEvent};
 use super::isr::Cluster;
 use super::seconds;
-use super::steps::{Class, Steps};
+use super::steps::{Class, Steps, keeps_its_life};
 
 /// Ids from here on are controllers of their own: nothing replicates there.
 const FIRST_CONTROLLER: i32 = 101;
@@ -69,7 +69,7 @@ pub(crate) fn in_service_us(brokers: &[BrokerEvent], broker: i32, kind: &str, at
     };
     match unfenced {
         Some(event) => Some(event.at_us.max(at_us)),
-        None if kind == "resume" && !was_fenced() => Some(at_us),
+        None if keeps_its_life(kind) && !was_fenced() => Some(at_us),
         // No observer of brokers at all: the ISR is all there is to go by.
         None if brokers.is_empty() => Some(at_us),
         None => None,
@@ -97,7 +97,7 @@ pub(crate) fn rows(
             });
             // It came back to an ISR that it had never left: the ISR says nothing of how far it was behind.
             let at_once = |holds: &dyn Fn(&State<'_>) -> bool| {
-                step.kind == "resume"
+                keeps_its_life(&step.kind)
                     && service_us == Some(step.at_us)
                     && first_when(cluster, step.at_us, step.at_us + 1, holds) == Some(step.at_us)
             };

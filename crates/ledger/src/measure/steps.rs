@@ -1,6 +1,6 @@
 //! Which steps were carried out, when, on what, and until when each of them counts.
 //!
-//! The window of a fault ends when one of its nodes is started or resumed; of a start or resume at the next fault of a
+//! The window of a fault ends when one of its nodes is started, resumed or reached again; of a start or resume at the next fault of a
 //! node; of a member step at the next step about the same group. What happened inside a window is not known here.
 
 use metricstream_scenario::model::{Action, Member, Scenario};
@@ -20,6 +20,8 @@ const SAME_STEP_US: u64 = 1_000_000;
 pub enum Class {
     /// Something was broken.
     Fault,
+    /// Links were made slow: a condition of the run, nothing is broken by it.
+    Slow,
     /// Nodes were started or resumed.
     Heal,
     /// A member of this group came, went, crashed or stalled.
@@ -65,7 +67,17 @@ impl StepSeen {
 
 /// Whether a kind of step brings nodes back.
 pub(crate) fn brings_back(kind: &str) -> bool {
-    kind.starts_with("start") || kind.starts_with("restart") || kind == "resume"
+    kind.starts_with("start") || kind.starts_with("restart") || keeps_its_life(kind)
+}
+
+/// Whether a kind of step brings back nodes whose processes had lived on.
+pub(crate) fn keeps_its_life(kind: &str) -> bool {
+    matches!(kind, "resume" | "mend")
+}
+
+/// Whether a kind of step cuts nodes off that live on.
+pub(crate) fn cuts_off(kind: &str) -> bool {
+    matches!(kind, "partition" | "isolate")
 }
 
 /// Every step that was carried out, in the order of the timeline.
@@ -95,7 +107,11 @@ impl Steps {
     pub fn observe(&mut self, event: &TimelineEvent) {
         match &event.what {
             What::Fault { id, kind, target, nodes, active_controller } => {
-                let class = if brings_back(kind) { Class::Heal } else { Class::Fault };
+                let class = match kind.as_str() {
+                    "slow-link" => Class::Slow,
+                    kind if brings_back(kind) => Class::Heal,
+                    _ => Class::Fault,
+                };
                 // A heal may be told twice, as a step and as what it healed.
                 if class == Class::Heal && self.seen.iter().any(|step| step.id == *id) {
                     return;
@@ -164,7 +180,8 @@ impl Steps {
     }
 
     fn healed(&mut self, at_us: i64, id: &str, by: &str, kind: &str, nodes: &[i32]) {
-        for fault in self.seen.iter_mut().filter(|step| step.id == id && step.class == Class::Fault) {
+        let broke = |step: &&mut StepSeen| step.id == id && matches!(step.class, Class::Fault | Class::Slow);
+        for fault in self.seen.iter_mut().filter(broke) {
             fault.healed_us = fault.healed_us.or(Some(at_us));
             fault.end_us = fault.end_us.or(Some(at_us));
         }
@@ -233,7 +250,7 @@ impl Steps {
     pub fn preceding(&self, at_us: i64, members_too: bool) -> Option<&StepSeen> {
         let counts = |step: &&StepSeen| match step.class {
             Class::Fault => true,
-            Class::Heal => false,
+            Class::Heal | Class::Slow => false,
             Class::Member { .. } => members_too,
         };
         self.seen.iter().filter(counts).filter(|step| step.at_us <= at_us).max_by_key(|step| step.at_us)
@@ -258,21 +275,21 @@ impl Steps {
             .min()
     }
 
-    /// The rows of the result: faults, and the steps that brought nodes back are their `healed_at_s`.
+    /// The rows of the result: faults, slow links among them, and the steps that brought nodes back are their `healed_at_s`.
     pub(crate) fn fault_rows(&self) -> Vec<FaultRow> {
-        self.faults()
-            .map(|step| {
-                let back = step.nodes.iter().filter_map(|node| self.back_us(step, *node)).min();
-                FaultRow {
-                    id: step.id.clone(),
-                    at_s: seconds(step.at_us),
-                    kind: step.kind.clone(),
-                    target: step.target.clone(),
-                    nodes: step.nodes.clone(),
-                    active_controller: step.active_controller,
-                    healed_at_s: step.healed_us.or(back).map(seconds),
-                }
-            })
-            .collect()
+        let done = self.seen.iter().filter(|step| matches!(step.class, Class::Fault | Class::Slow));
+        done.map(|step| {
+            let back = step.nodes.iter().filter_map(|node| self.back_us(step, *node)).min();
+            FaultRow {
+                id: step.id.clone(),
+                at_s: seconds(step.at_us),
+                kind: step.kind.clone(),
+                target: step.target.clone(),
+                nodes: step.nodes.clone(),
+                active_controller: step.active_controller,
+                healed_at_s: step.healed_us.or(back).map(seconds),
+            }
+        })
+        .collect()
     }
 }

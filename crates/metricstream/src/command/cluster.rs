@@ -89,6 +89,9 @@ fn describe(status: &Status) -> String {
         "{}   {} {}   profile {}\nbootstrap {}\n\n",
         status.name, status.engine, status.version, status.profile, status.bootstrap
     );
+    if !status.flaws.is_empty() {
+        text.push_str(&format!("flaws that are switched on: {}\n\n", status.flaws.join(", ")));
+    }
     for n in &status.nodes {
         // The last that was known to be active may be gone.
         let active =
@@ -114,7 +117,13 @@ fn describe(status: &Status) -> String {
 
 async fn up(args: UpArgs) -> Ending {
     if args.engine == EngineName::Remote {
-        return Err(Failure::usage("engine remote starts no clusters; use --engine kafka"));
+        return Err(Failure::usage("engine remote starts no clusters; use --engine embedded or kafka"));
+    }
+    if args.engine == EngineName::Kafka && !args.flaws.is_empty() {
+        return Err(Failure::usage("--flaw is of the embedded cluster: --engine embedded"));
+    }
+    if args.engine == EngineName::Embedded && args.kafka_version.is_some() {
+        return Err(Failure::usage("--kafka-version is of Apache Kafka: --engine kafka"));
     }
     if args.detach {
         return detach(&args).await;

@@ -118,12 +118,23 @@ async fn place_of(
     ];
     let of_kafka = [("--kafka-version", args.kafka_version.is_some()), ("--profile", args.profile.is_some())];
     let given = |options: &[(&'static str, bool)]| options.iter().find(|(_, given)| *given).map(|(name, _)| *name);
+    if let Some(name) = given(&[("--flaw", !args.flaws.is_empty() && args.engine != EngineName::Embedded)]) {
+        return Err(Failure::usage(format!("{name} is of the embedded cluster: --engine embedded")));
+    }
     match args.engine {
-        EngineName::Kafka => match given(&of_remote) {
-            Some(name) => {
-                Err(Failure::usage(format!("{name} is of a cluster that somebody else runs: --engine remote")))
+        EngineName::Embedded => match given(&of_remote) {
+            _ if args.kafka_version.is_some() => {
+                Err(Failure::usage("--kafka-version is of Apache Kafka: --engine kafka"))
             }
-            None => Ok(Place::Kafka { version: args.kafka_version.clone() }),
+            Some(name) => Err(of_another_cluster(name)),
+            None => Ok(Place::Embedded { flaws: args.flaws.clone() }),
+        },
+        EngineName::Kafka => match given(&of_remote) {
+            Some(name) => Err(of_another_cluster(name)),
+            None => {
+                refuse_links(scenario)?;
+                Ok(Place::Kafka { version: args.kafka_version.clone() })
+            }
         },
         EngineName::Remote => {
             if let Some(name) = given(&of_kafka) {
@@ -139,6 +150,28 @@ async fn place_of(
     }
 }
 
+fn of_another_cluster(name: &str) -> Failure {
+    Failure::usage(format!("{name} is of a cluster that somebody else runs: --engine remote"))
+}
+
+/// Apache Kafka's nodes talk over plain connections that nobody is in between of.
+fn refuse_links(scenario: &Scenario) -> Result<(), Failure> {
+    let of_links: Vec<String> = scenario
+        .faults()
+        .filter(|step| step.action.is_of_links())
+        .map(|step| format!("\n  {}: {}", step.id, step.action.word()))
+        .collect();
+    if of_links.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "engine kafka cannot slow or cut links, and {} does:{}\nRun it on the embedded cluster: --engine embedded. Or run its \
+         load and audit without faults: --without-faults",
+        scenario.name,
+        of_links.concat()
+    )))
+}
+
 fn refuse_faults(scenario: &Scenario) -> Result<(), Failure> {
     let faults: Vec<String> = scenario
         .faults()
@@ -152,7 +185,7 @@ fn refuse_faults(scenario: &Scenario) -> Result<(), Failure> {
     }
     Err(Failure::usage(format!(
         "engine remote cannot break or mend nodes of a cluster that is not ours, and {} does:{}\nRun its load and audit \
-         without them: --without-faults. Or run all of it on a cluster of its own: --engine kafka",
+         without them: --without-faults. Or run all of it on a cluster of its own: --engine embedded or kafka",
         scenario.name,
         faults.concat()
     )))
@@ -160,6 +193,7 @@ fn refuse_faults(scenario: &Scenario) -> Result<(), Failure> {
 
 fn engine_word(engine: EngineName) -> &'static str {
     match engine {
+        EngineName::Embedded => "embedded",
         EngineName::Kafka => "kafka",
         EngineName::Remote => "remote",
     }

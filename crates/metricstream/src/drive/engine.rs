@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metricstream_engine::kafka::Wanted;
-use metricstream_engine::{ClusterSpec, Engine, EngineError, ExitClass, FaultKind, GuardianCommand};
-use metricstream_run::conductor::FaultKind as Wish;
-use metricstream_scenario::{Topic, Topology};
+use metricstream_engine::{
+    ClusterSpec, Engine, EngineError, ExitClass, FaultKind, GuardianCommand, LinkRule, Party, embedded,
+};
+use metricstream_run::conductor::{FaultKind as Wish, LinkRule as WishedRule, Party as WishedParty};
+use metricstream_scenario::{Profile, Topic, Topology};
 
 use crate::exit::{Code, Failure};
 
@@ -29,7 +31,21 @@ pub(crate) async fn start_kafka(
     progress: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<Engine, Failure> {
     let engine = Engine::start_kafka(spec, Wanted::from_env(version), Arc::new(progress), READY).await;
-    let engine = engine.map_err(failure)?;
+    prepared(engine.map_err(failure)?, topics).await
+}
+
+/// Starts the embedded cluster and creates the topics; ready means the same.
+pub(crate) async fn start_embedded(
+    spec: ClusterSpec,
+    topics: &[Topic],
+    wanted: embedded::Wanted,
+) -> Result<Engine, Failure> {
+    let engine = Engine::start_embedded(&spec, &wanted, READY).await;
+    prepared(engine.map_err(failure)?, topics).await
+}
+
+/// With the topics; one that cannot have them is ended.
+async fn prepared(engine: Engine, topics: &[Topic]) -> Result<Engine, Failure> {
     let prepare = async {
         engine.wait_ready(&[], READY).await?;
         engine.create_topics(topics).await?;
@@ -68,6 +84,34 @@ pub(crate) fn kind_of(wish: Wish) -> FaultKind {
         Wish::Start => FaultKind::Start,
         Wish::StartWiped => FaultKind::StartWiped,
         Wish::StartReformatted => FaultKind::StartReformatted,
+    }
+}
+
+/// The engine's form of what a link shall be like.
+pub(crate) fn link_rule(wish: &WishedRule) -> LinkRule {
+    let party = |party: WishedParty| match party {
+        WishedParty::Node(id) => Party::Node(id),
+        WishedParty::Clients => Party::Clients,
+    };
+    let time = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
+    LinkRule {
+        from: party(wish.from),
+        to: party(wish.to),
+        cut: wish.cut,
+        delay: time(wish.delay_us),
+        jitter: time(wish.jitter_us),
+        bytes_per_s: wish.bytes_per_s,
+    }
+}
+
+/// The profile `fast` is as quick as the engine can honestly be: on the embedded cluster much quicker than on Apache Kafka.
+/// Its settings go into the topology, over those of the profile and under the scenario's own, so that whoever predicts from
+/// the clocks predicts from these.
+pub(crate) fn fast_of_embedded(topology: &mut Topology) {
+    if topology.profile == Profile::Fast {
+        for (name, value) in embedded::fast() {
+            topology.broker_config.entry(name).or_insert(value);
+        }
     }
 }
 

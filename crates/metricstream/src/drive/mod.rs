@@ -13,13 +13,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metricstream_engine::embedded::Wanted;
 use metricstream_engine::observation::{Observation, Observed};
 use metricstream_engine::{Engine, POLL_INTERVAL};
 use metricstream_ledger::result::RunResult;
 use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_ledger::verdict::{Meta, assemble};
 use metricstream_load::{Load, LoadEvent, LoadPlan, Progress};
-use metricstream_run::conductor::{Action, Conductor, End, Event, Shortfall};
+use metricstream_run::conductor::{Action, Conductor, End, Event, LinkRule, Shortfall};
+use metricstream_scenario::timers::effective_ms;
 use metricstream_scenario::write::redact;
 use metricstream_scenario::{Scenario, effective_broker_config, redacted, to_toml};
 use tokio::sync::mpsc;
@@ -36,6 +38,8 @@ use topics::RunTopics;
 /// the brokers' code is still cold and the first rebalance waits for company (group.initial.rebalance.delay.ms).
 const LEAD: Duration = Duration::from_millis(2_500);
 const LEAD_WITH_GROUPS: Duration = Duration::from_millis(7_000);
+/// The same where no code is cold; a group still waits for company.
+const EMBEDDED_LEAD: Duration = Duration::from_millis(500);
 /// Bounds on what waits to be taken in.
 const LOAD_EVENTS: usize = 1_024;
 /// How long members may take to leave a group at the end.
@@ -45,6 +49,8 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Where the cluster of a run comes from.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
+    /// The embedded cluster, with these flaws switched on.
+    Embedded { flaws: Vec<String> },
     /// Apache Kafka on this machine, of this version.
     Kafka { version: Option<String> },
     /// A cluster that somebody else runs.
@@ -128,6 +134,21 @@ async fn start(
 ) -> Result<Started, Failure> {
     let interrupted = || Failure::interrupted("while the cluster was starting; nothing was measured");
     match &trial.place {
+        Place::Embedded { flaws } => {
+            // After the scenario was written down: its file names the profile, which is another on each engine.
+            engine::fast_of_embedded(&mut scenario.topology);
+            let dir = trial.dir.path().to_path_buf();
+            let spec = engine::spec(&scenario.name, &scenario.topology, dir.join("data"), dir)?;
+            let wanted = Wanted { seed: trial.seed, flaws: flaws.clone() };
+            let topics = scenario.topology.topics.clone();
+            watch.doing("starting the cluster");
+            tokio::select! {
+                started = Box::pin(engine::start_embedded(spec, &topics, wanted)) => {
+                    Ok(Started { engine: started?, topics: None })
+                }
+                () = interrupt.wait() => Err(interrupted()),
+            }
+        }
         Place::Kafka { version } => {
             let base_dir = std::env::temp_dir().join(format!("metricstream-{}-{}", std::process::id(), monotonic_ns()));
             let spec = engine::spec(&scenario.name, &scenario.topology, base_dir, trial.dir.path().to_path_buf())?;
@@ -184,8 +205,7 @@ async fn conduct(
         trial.dir.write("scenario.toml", &as_it_is_run(&scenario, &trial.left_out))?;
     }
     let run_id = monotonic_ns().unsigned_abs() ^ (u64::from(std::process::id()) << 40);
-    let grouped = scenario.workload.groups.iter().any(|group| !group.members.is_empty());
-    let clock = RunClock::starting_in(if grouped { LEAD_WITH_GROUPS } else { LEAD });
+    let clock = RunClock::starting_in(lead(&trial.place, &scenario));
     let about = recorder::About {
         run_id,
         seed: trial.seed,
@@ -236,6 +256,22 @@ async fn conduct(
     Ok(drive)
 }
 
+/// How long before the run's second 0 load connects and groups form.
+fn lead(place: &Place, scenario: &Scenario) -> Duration {
+    let grouped = scenario.workload.groups.iter().any(|group| !group.members.is_empty());
+    match (place, grouped) {
+        (Place::Embedded { .. }, false) => EMBEDDED_LEAD,
+        (Place::Embedded { .. }, true) => {
+            let delay_ms =
+                effective_ms("group.initial.rebalance.delay.ms", &effective_broker_config(&scenario.topology));
+            // Waited for once, and once more for whoever came meanwhile; then members are processes that have to start.
+            EMBEDDED_LEAD * 2 + Duration::from_millis(delay_ms.unsigned_abs().saturating_mul(3) / 2)
+        }
+        (Place::Kafka { .. } | Place::Remote(_), true) => LEAD_WITH_GROUPS,
+        (Place::Kafka { .. } | Place::Remote(_), false) => LEAD,
+    }
+}
+
 /// The running executable itself, also if another was put in its place meanwhile.
 fn this_program() -> PathBuf {
     let running = PathBuf::from("/proc/self/exe");
@@ -283,7 +319,8 @@ impl Drive {
             self.failed = Some(failure);
             return;
         }
-        if self.engine.capabilities().own_cluster {
+        // Only Java has cold code.
+        if self.engine.name() == "kafka" {
             warm_up::run(&bootstrap, self.scenario.topology.brokers).await;
         }
         tokio::time::sleep_until(self.clock.instant_of(0).into()).await;
@@ -396,6 +433,7 @@ impl Drive {
             Action::WakeAt(us) => self.wake_us = Some(us),
             Action::StopLoad => load.stop_sending(),
             Action::Fault { step, kind, nodes, .. } => self.fault(step, engine::kind_of(kind), nodes),
+            Action::Links { step, rules, .. } => self.links(step, &rules),
             Action::MemberJoin { step, member } => {
                 self.member(step, async move { load.member_join(&member.group, &member.member).await });
             }
@@ -445,6 +483,18 @@ impl Drive {
         self.answer(async move {
             match engine::fault(engine, kind, nodes.clone()).await {
                 Ok(at) => Event::FaultDone { step, nodes, at_us: clock.us_of(at) },
+                Err(error) => Event::FaultFailed { step, error: error.to_string() },
+            }
+        });
+    }
+
+    fn links(&self, step: String, rules: &[LinkRule]) {
+        let rules: Vec<_> = rules.iter().map(engine::link_rule).collect();
+        let (engine, clock) = (self.engine.clone(), self.clock);
+        self.answer(async move {
+            match engine.set_links(&rules) {
+                // Who is hit the conductor knows.
+                Ok(done) => Event::FaultDone { step, nodes: Vec::new(), at_us: clock.us_of(done.at) },
                 Err(error) => Event::FaultFailed { step, error: error.to_string() },
             }
         });
@@ -502,7 +552,7 @@ fn meta(
     versions.insert("librdkafka".to_owned(), metricstream_scenario::librdkafka::VERSION.to_owned());
     let brokers_known = topics.is_none_or(|topics| topics.brokers_known);
     let mut not_measured = Vec::new();
-    if !versions.contains_key("kafka") {
+    if engine.name() == "remote" {
         not_measured.push("versions.kafka: a remote cluster does not say".to_owned());
     }
     if !brokers_known {
@@ -513,6 +563,7 @@ fn meta(
         format!("metadata was polled every {} ms: only the metadata log tells it exactly", POLL_INTERVAL.as_millis())
     });
     let mut config = effective(scenario, brokers_known);
+    config.extend(engine.flaws().iter().map(|flaw| (format!("flaw {flaw}"), "on".to_owned())));
     let mut own = properties.clone();
     redact(&mut own);
     config.extend(own.into_iter().map(|(key, value)| (format!("client {key}"), value)));

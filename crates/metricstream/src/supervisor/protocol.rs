@@ -73,6 +73,9 @@ pub(crate) struct Status {
     pub(crate) data_dir: String,
     pub(crate) pid: u32,
     pub(crate) active_controller: Option<i32>,
+    /// Historic behaviours and seeded bugs that are switched on.
+    #[serde(default)]
+    pub(crate) flaws: Vec<String>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) partitions: Vec<Partition>,
 }

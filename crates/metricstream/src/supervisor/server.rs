@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metricstream_engine::{Engine, FaultKind, Role};
+use metricstream_engine::embedded::Wanted;
+use metricstream_engine::{ClusterSpec, Engine, FaultKind, Role};
 use metricstream_scenario::{Controllers, Topic, Topology};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::protocol::{self, Answer, LINE_LIMIT_BYTES, NodeAction, Request, Status};
-use crate::cli::{ProfileName, UpArgs};
+use crate::cli::{EngineName, ProfileName, UpArgs};
 use crate::drive::engine::{self, failure, spec};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
@@ -52,7 +53,10 @@ pub(crate) async fn own(
     let path = protocol::socket_path(&args.name)?;
     let listener = claim(&args.name, &path).await?;
     let _socket = Socket(path);
-    let (topology, topics) = topology(args)?;
+    let (mut topology, topics) = topology(args)?;
+    if args.engine == EngineName::Embedded {
+        engine::fast_of_embedded(&mut topology);
+    }
     let temporary = std::env::temp_dir().join(format!("metricstream-{}-{}", args.name, std::process::id()));
     let data_dir = match &args.data {
         Some(data) => std::path::absolute(data)?,
@@ -62,7 +66,7 @@ pub(crate) async fn own(
     spec.port = Some(args.port);
     spec.keep_data = args.data.is_some();
     progress("starting the cluster");
-    let starting = engine::start_kafka(spec, &topics, args.kafka_version.clone(), progress);
+    let starting = start(args, spec, &topics, progress);
     let engine = tokio::select! {
         started = Box::pin(starting) => started?,
         () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting")),
@@ -90,6 +94,23 @@ pub(crate) async fn own(
         let _ = std::fs::remove_dir_all(&temporary);
     }
     ending
+}
+
+async fn start(
+    args: &UpArgs,
+    spec: ClusterSpec,
+    topics: &[Topic],
+    progress: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<Engine, Failure> {
+    match args.engine {
+        EngineName::Embedded => {
+            // Of a cluster that is broken by hand nothing is to be repeated.
+            let wanted = Wanted { seed: u64::from(std::process::id()), flaws: args.flaws.clone() };
+            engine::start_embedded(spec, topics, wanted).await
+        }
+        EngineName::Kafka => engine::start_kafka(spec, topics, args.kafka_version.clone(), progress).await,
+        EngineName::Remote => Err(Failure::usage("engine remote starts no clusters; use --engine embedded or kafka")),
+    }
 }
 
 /// Takes the name: a socket that nobody answers on is left over from an owner that was killed.
@@ -144,6 +165,16 @@ fn topic(text: &str, brokers: u32) -> Result<Topic, Failure> {
     })
 }
 
+/// Of Kafka its version, of the embedded cluster its own and that of the protocol.
+fn version(engine: &Engine) -> String {
+    let mut versions = engine.versions();
+    match (versions.remove("kafka"), versions.remove("kafka protocol")) {
+        (Some(kafka), _) => kafka,
+        (None, Some(protocol)) => format!("{} (Kafka's protocol {protocol})", env!("CARGO_PKG_VERSION")),
+        (None, None) => String::new(),
+    }
+}
+
 async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
@@ -185,7 +216,8 @@ impl Owner {
         Status {
             name: self.name.clone(),
             engine: self.engine.name().to_owned(),
-            version: self.engine.versions().remove("kafka").unwrap_or_default(),
+            version: version(&self.engine),
+            flaws: self.engine.flaws().to_vec(),
             profile: if self.profile == ProfileName::Apache { "apache" } else { "fast" }.to_owned(),
             bootstrap: self.engine.bootstrap(),
             data_dir: self.data_dir.display().to_string(),

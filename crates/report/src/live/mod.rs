@@ -166,6 +166,9 @@ impl Live {
             What::BrokerRegistered { broker, broker_epoch } => self.broker(*broker, *broker_epoch, true),
             What::BrokerFenced { broker, broker_epoch } => self.broker(*broker, *broker_epoch, true),
             What::BrokerUnfenced { broker, broker_epoch } => self.broker(*broker, *broker_epoch, false),
+            // Links are no processes.
+            What::Fault { kind, .. } | What::Healed { kind, .. }
+                if matches!(kind.as_str(), "partition" | "isolate" | "slow-link" | "mend") => {}
             What::Fault { kind, nodes, .. } | What::Healed { kind, nodes, .. } => {
                 nodes.iter().for_each(|id| self.process(*id, kind));
             }

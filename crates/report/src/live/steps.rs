@@ -1,6 +1,7 @@
 //! The steps of the scenario as a live view counts them: done, going on, and to come with the time that is left.
 
 use metricstream_ledger::timeline::{TimelineEvent, What};
+use metricstream_scenario::text::sides;
 use metricstream_scenario::{Action, Condition, Scenario, When};
 
 use super::lines;
@@ -165,6 +166,13 @@ fn wish(action: &Action) -> String {
         Action::MemberCrash(member) => format!("{member} crashes"),
         Action::MemberStall { member, for_s } => format!("{member} stalls for {}", seconds(*for_s)),
         Action::Chaos { kinds, for_s, .. } => format!("chaos for {} ({})", seconds(*for_s), kinds.join(", ")),
+        Action::Partition { groups } => {
+            let ends: Vec<String> = groups.iter().map(|group| sides(group)).collect();
+            format!("partition {}", ends.join(" | "))
+        }
+        Action::SlowLink { between, delay_ms, .. } => format!("slow links {}: {delay_ms} ms", sides(between)),
+        Action::Mend { step: Some(step) } => format!("mend {step}"),
+        Action::Mend { step: None } => "mend every link".to_owned(),
         Action::StartWiped(target) => format!("start {target} with its partition logs gone"),
         Action::StartReformatted(target) => format!("start {target} on a new disk"),
         other => match other.target() {

@@ -5,6 +5,16 @@ use crate::tally::nodes;
 /// `broker 2 killed (SIGKILL), as leader of metrics-0`.
 pub(crate) fn fault(kind: &str, target: &str, ids: &[i32], active_controller: bool, engine: &str) -> String {
     let who = nodes(ids);
+    // Links have two ends: what a partition resolved to, or which links are slow and how.
+    match kind {
+        "partition" => {
+            let ends = target.split_once(" = ").map_or(target, |(_, ends)| ends);
+            let active = if active_controller { "; the active controller is among them" } else { "" };
+            return format!("{who} cut off: {ends}{active}");
+        }
+        "slow-link" => return format!("slow links between {target}"),
+        _ => {}
+    }
     let mut text = format!("{who} {}", done(kind, engine));
     // What the scenario names, where that is more than the node itself: `leader of metrics-0 = broker 2`.
     let named = target.split(" = ").next().unwrap_or_default().trim();
@@ -34,6 +44,8 @@ fn done(kind: &str, engine: &str) -> String {
         "stop" => ("stopped", "SIGTERM"),
         "pause" => ("paused", "SIGSTOP"),
         "resume" => ("resumed", "SIGCONT"),
+        "isolate" => ("cut off", ""),
+        "mend" => ("reachable again", ""),
         "start" => ("started", ""),
         "start-wiped" => ("started with its partition logs gone", ""),
         "start-reformatted" => ("started on a new disk", ""),
@@ -81,12 +93,27 @@ mod tests {
             fault("pause", "followers of metrics-0", &[2, 3], true, "kafka"),
             "brokers 2,3 paused (SIGSTOP), as followers of metrics-0; one of them was the active controller"
         );
+        assert_eq!(
+            fault(
+                "partition",
+                "broker 1, clients | others = broker 1 + clients | brokers 2,3",
+                &[1],
+                false,
+                "embedded"
+            ),
+            "broker 1 cut off: broker 1 + clients | brokers 2,3"
+        );
+        assert_eq!(
+            fault("slow-link", "broker 1, broker 2: 2 ms", &[1, 2], false, "embedded"),
+            "slow links between broker 1, broker 2: 2 ms"
+        );
         assert_eq!(fault("flood", "", &[], false, "kafka"), "no node flood");
     }
 
     #[test]
     fn healing_names_who_did_it() {
         assert_eq!(healed("start", "start-2", &[2], "kafka"), "broker 2 started");
+        assert_eq!(healed("mend", "mend-1", &[1], "embedded"), "broker 1 reachable again");
         assert_eq!(
             healed("resume", "settle", &[1], "kafka"),
             "broker 1 resumed (SIGCONT) by the run itself, to settle"

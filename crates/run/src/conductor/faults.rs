@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use metricstream_ledger::timeline::What;
 use metricstream_scenario::Member;
 
+use super::links::LinksAsked;
 use super::message::{Action, FaultKind, Shortfall};
 use super::steps::Progress;
 use super::{Conductor, FAULT_DEADLINE_S, micros};
@@ -12,7 +13,7 @@ use super::{Conductor, FAULT_DEADLINE_S, micros};
 /// Something that was asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
-    what: Asked,
+    pub(super) what: Asked,
     pub(super) owner: Owner,
     pub(super) deadline_us: i64,
     /// It was not answered in time and counts as failed. Should the answer come after all, what it says of nodes is
@@ -21,8 +22,9 @@ pub(super) struct Operation {
 }
 
 #[derive(Debug, Clone)]
-enum Asked {
+pub(super) enum Asked {
     Fault { kind: FaultKind, nodes: Vec<i32>, target: String, active_controller: bool },
+    Links(LinksAsked),
     Member { change: MemberChange, member: Member },
 }
 
@@ -108,7 +110,7 @@ impl Conductor {
         self.ask(id, Asked::Member { change, member: member.clone() }, owner);
     }
 
-    fn ask(&mut self, id: &str, what: Asked, owner: Owner) {
+    pub(super) fn ask(&mut self, id: &str, what: Asked, owner: Owner) {
         let deadline_us = self.now_us.saturating_add(micros(FAULT_DEADLINE_S));
         self.operations.insert(id.to_owned(), Operation { what, owner, deadline_us, expired: false });
     }
@@ -125,6 +127,9 @@ impl Conductor {
     }
 
     pub(super) fn fault_done(&mut self, id: &str, hit: &[i32], at_us: i64, out: &mut Vec<Action>) {
+        if let Some(Operation { what: Asked::Links(_), .. }) = self.operations.get(id) {
+            return self.links_done(id, at_us, out);
+        }
         let is_fault = |operation: &Operation| matches!(operation.what, Asked::Fault { .. });
         if !self.operations.get(id).is_some_and(is_fault) {
             return;
@@ -211,6 +216,7 @@ impl Conductor {
         let (id, operation) = (id.clone(), operation.clone());
         let what = match &operation.what {
             Asked::Fault { kind, target, .. } => format!("{kind} {target}"),
+            Asked::Links(asked) => format!("{} {}", asked.kind, asked.target),
             Asked::Member { change, member } => {
                 format!("member-{} {member}", change.as_str())
             }
@@ -227,7 +233,7 @@ impl Conductor {
             Asked::Member { change: MemberChange::Join, member } => {
                 self.view.remove_member(&member.group, &member.member);
             }
-            Asked::Member { .. } => {}
+            Asked::Links(_) | Asked::Member { .. } => {}
         }
         if let Owner::Step(index) = operation.owner {
             self.steps[index] = Progress::Failed;

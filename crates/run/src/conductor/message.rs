@@ -93,6 +93,16 @@ pub enum Action {
         /// As the scenario names them, and what that resolved to.
         target: String,
     },
+    /// Have every link as these rules say, and every other as it was made; answered by [`Event::FaultDone`] or
+    /// [`Event::FaultFailed`] with the same `step`.
+    Links {
+        /// A step's id, or at the end of the run an id with a `/` in it.
+        step: String,
+        /// What is done by it.
+        kind: LinkKind,
+        /// All that is to hold from now on, each direction at most once.
+        rules: Vec<LinkRule>,
+    },
     /// Start a member; answered by [`Event::MemberDone`] or [`Event::MemberFailed`], like the next three.
     MemberJoin {
         /// Step id.
@@ -210,6 +220,64 @@ impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What is done to links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkKind {
+    /// Cut between groups.
+    Partition,
+    /// Cut around a node.
+    Isolate,
+    /// Slow.
+    SlowLink,
+    /// As they were made.
+    Mend,
+}
+
+impl LinkKind {
+    /// The scenario's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partition => "partition",
+            Self::Isolate => "isolate",
+            Self::SlowLink => "slow-link",
+            Self::Mend => "mend",
+        }
+    }
+}
+
+impl fmt::Display for LinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// A node.
+    Node(i32),
+    /// All clients together.
+    Clients,
+}
+
+/// What happens to bytes in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkRule {
+    /// Who sends.
+    pub from: Party,
+    /// Who receives.
+    pub to: Party,
+    /// Nothing gets through.
+    pub cut: bool,
+    /// Every byte arrives at least this much later.
+    pub delay_us: i64,
+    /// And up to this much more.
+    pub jitter_us: i64,
+    /// What gets through in a second; `None`: no limit.
+    pub bytes_per_s: Option<u64>,
 }
 
 /// Something that a run intended and did not get, and what it waited for. Each is on the timeline too.

@@ -3,11 +3,12 @@
 //! A run goes: starting → healthy → the timeline's steps, while load lasts → heal what is broken → every ISR full →
 //! drain sends → groups catch up → audit → finish. Every wait has a deadline, and what was waited for in vain is named.
 //!
-//! `message` is its language, `view` what it knows, `steps` the timeline, `faults` what was asked of the engine,
+//! `message` is its language, `view` what it knows, `steps` the timeline, `faults` what was asked of the engine, `links` what of it is about links,
 //! `chaos` the random faults, `settle` the end. No clock, no IO: the driver feeds events and carries out actions.
 
 mod chaos;
 mod faults;
+mod links;
 mod message;
 mod settle;
 mod steps;
@@ -20,12 +21,13 @@ use std::sync::Arc;
 use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_scenario::{Scenario, When};
 
-pub use message::{Action, End, Event, FaultKind, Shortfall};
+pub use message::{Action, End, Event, FaultKind, LinkKind, LinkRule, Party, Shortfall};
 pub use steps::StepStatus;
 pub use view::NodeState;
 
 use chaos::Chaos;
 use faults::{OpenFault, Operation};
+use links::OpenLinks;
 use settle::Stage;
 use steps::Progress;
 use view::View;
@@ -64,6 +66,10 @@ pub struct Conductor {
     /// What was asked of the engine or the load, by the id that the answer carries.
     operations: BTreeMap<String, Operation>,
     open_faults: Vec<OpenFault>,
+    /// What steps did to links and none undid yet.
+    open_links: Vec<OpenLinks>,
+    /// The end of the run tried to mend all links.
+    mend_tried: bool,
     any_fault: bool,
     load_ended: bool,
     load_stopped: bool,
@@ -93,6 +99,8 @@ impl Conductor {
             chaos: BTreeMap::new(),
             operations: BTreeMap::new(),
             open_faults: Vec::new(),
+            open_links: Vec::new(),
+            mend_tried: false,
             any_fault: false,
             load_ended: false,
             load_stopped: false,
@@ -213,7 +221,7 @@ impl Conductor {
     fn begin_phase(&mut self, out: &mut Vec<Action>) {
         let fault_at_us = self.fault_at_us.take();
         let name = match self.stage {
-            Stage::Running | Stage::Healing | Stage::IsrWait { .. } => match self.view.broken_text() {
+            Stage::Running | Stage::Healing | Stage::IsrWait { .. } => match self.broken_text() {
                 Some(broken) => broken,
                 None if !self.any_fault => "healthy".to_owned(),
                 // "Healed" is not taken back by an ISR that shrinks without a fault: that is the cluster's business.

@@ -1,6 +1,8 @@
 //! The stages of a run and its end: heal, wait for full ISRs, drain, let groups catch up, audit, finish. Each wait has
 //! a deadline. So has the short way out after Ctrl-C.
 
+use std::collections::BTreeSet;
+
 use super::faults::Owner;
 use super::message::{Action, End, FaultKind, Shortfall};
 use super::view::{NodeState, some_of};
@@ -141,10 +143,13 @@ impl Conductor {
             return false;
         }
         let broken: Vec<i32> = self.view.broken().into_iter().map(|(id, _)| id).collect();
-        if self.scenario.settle.heal || broken.is_empty() {
+        let links = self.cut_off();
+        if self.scenario.settle.heal || (broken.is_empty() && links.is_empty()) {
             self.stage = Stage::IsrWait { deadline_us: self.in_s(self.scenario.settle.isr_full_s) };
         } else {
-            self.fall_short(Shortfall::LeftBroken { nodes: self.view.names(&broken) }, out);
+            let nodes: BTreeSet<i32> = broken.into_iter().chain(links).collect();
+            let nodes: Vec<i32> = nodes.into_iter().collect();
+            self.fall_short(Shortfall::LeftBroken { nodes: self.view.names(&nodes) }, out);
             self.begin_load_wait();
         }
         true
@@ -162,7 +167,7 @@ impl Conductor {
             self.ask_fault(&format!("settle/{kind}/{id}"), kind, vec![id], target, Owner::Settle, out);
             asked = true;
         }
-        asked
+        self.ask_to_mend(out) || asked
     }
 
     fn wait_for_isr(&mut self, deadline_us: i64, out: &mut Vec<Action>) -> bool {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use metricstream_scenario::text::sides;
 use metricstream_scenario::{Action as StepAction, Condition, Member, Step, Target, When};
 
 use super::faults::{MemberChange, Owner};
+use super::links::groups_text;
 use super::message::{Action, FaultKind, Shortfall};
 use super::target::{Unresolved, resolve, step_rng, target_text};
 use super::view::some_of;
@@ -168,7 +170,7 @@ impl Conductor {
         if lacks.is_empty() { Look::Holds(self.now_us) } else { Look::Lacks(lacks) }
     }
 
-    fn progress(&self, id: &str) -> Option<&Progress> {
+    pub(super) fn progress(&self, id: &str) -> Option<&Progress> {
         let index = self.scenario.timeline.iter().position(|step| step.id == id)?;
         self.steps.get(index)
     }
@@ -185,6 +187,10 @@ impl Conductor {
             StepAction::StartReformatted(target) => {
                 self.begin_fault(index, step, FaultKind::StartReformatted, target, out)
             }
+            StepAction::Partition { .. }
+            | StepAction::Isolate { .. }
+            | StepAction::SlowLink { .. }
+            | StepAction::Mend { .. } => self.begin_links(index, step, out),
             StepAction::MemberJoin(member) => self.begin_member(index, step, MemberChange::Join, member, out),
             StepAction::MemberLeave(member) => self.begin_member(index, step, MemberChange::Leave, member, out),
             StepAction::MemberCrash(member) => self.begin_member(index, step, MemberChange::Crash, member, out),
@@ -211,7 +217,7 @@ impl Conductor {
             Some(Progress::Done { nodes, .. }) => Some(nodes.clone()),
             _ => None,
         };
-        match resolve(&self.view, target, kind, &mut rng, victims) {
+        match resolve(&self.view, target, &|state| state.allows(kind), &mut rng, victims) {
             Err(Unresolved::Busy) => return false,
             Err(Unresolved::Never(why)) => self.unresolved(index, step, why, out),
             Ok(nodes) => {
@@ -292,6 +298,10 @@ fn describe(action: &StepAction) -> (&'static str, String) {
         StepAction::Start(target) => ("start", target.to_string()),
         StepAction::StartWiped(target) => ("start-wiped", target.to_string()),
         StepAction::StartReformatted(target) => ("start-reformatted", target.to_string()),
+        StepAction::Partition { groups } => ("partition", groups_text(groups)),
+        StepAction::Isolate { target, .. } => ("isolate", target.to_string()),
+        StepAction::SlowLink { between, .. } => ("slow-link", sides(between)),
+        StepAction::Mend { step } => ("mend", step.clone().unwrap_or_else(|| "every link".to_owned())),
         StepAction::MemberJoin(who) => ("member-join", who.to_string()),
         StepAction::MemberLeave(who) => ("member-leave", who.to_string()),
         StepAction::MemberCrash(who) => ("member-crash", who.to_string()),

@@ -4,8 +4,10 @@ use metricstream_scenario::Target;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::message::FaultKind;
-use super::view::View;
+use super::view::{NodeState, View};
+
+/// Whether something can be done to a node in this state.
+pub(super) type Fits<'a> = &'a dyn Fn(NodeState) -> bool;
 
 /// Why a target names no nodes.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,26 +18,26 @@ pub(super) enum Unresolved {
     Never(String),
 }
 
-/// Resolves `target` for `kind`. `victims` says which nodes an earlier step hit.
+/// Resolves `target` to nodes whose state `fits`. `victims` says which nodes an earlier step hit.
 pub(super) fn resolve(
     view: &View,
     target: &Target,
-    kind: FaultKind,
+    fits: Fits<'_>,
     rng: &mut ChaCha8Rng,
     victims: impl Fn(&str) -> Option<Vec<i32>>,
 ) -> Result<Vec<i32>, Unresolved> {
     let never = |why: String| Err(Unresolved::Never(why));
     let unknown = |topic: &str, partition: i32| format!("nothing is known of {topic}-{partition}");
     match target {
-        Target::Node(id) => one(view, *id, kind),
+        Target::Node(id) => one(view, *id, fits),
         Target::ActiveController => match view.controller() {
-            Some(id) => one(view, id, kind),
+            Some(id) => one(view, id, fits),
             None => never("the active controller is not known".to_owned()),
         },
         Target::Leader { topic, partition } => match view.partition(topic, *partition) {
             None => never(unknown(topic, *partition)),
             Some(state) if state.leader < 0 => never(format!("{topic}-{partition} has no leader")),
-            Some(state) => one(view, state.leader, kind),
+            Some(state) => one(view, state.leader, fits),
         },
         Target::Followers { topic, partition } => match view.partition(topic, *partition) {
             None => never(unknown(topic, *partition)),
@@ -45,41 +47,41 @@ pub(super) fn resolve(
                 if followers.is_empty() {
                     return never(format!("{topic}-{partition} has no in-sync follower"));
                 }
-                several(view, &followers, kind)
+                several(view, &followers, fits)
             }
         },
-        Target::EveryBroker => several(view, &view.brokers().iter().copied().collect::<Vec<_>>(), kind),
+        Target::EveryBroker => several(view, &view.brokers().iter().copied().collect::<Vec<_>>(), fits),
         Target::VictimOf(step) => match victims(step) {
             None => never(format!("step {step} was not carried out")),
-            Some(ids) => several(view, &ids, kind),
+            Some(ids) => several(view, &ids, fits),
         },
         Target::RandomBroker => {
             let brokers: Vec<i32> = view.brokers().iter().copied().collect();
-            let candidates = several(view, &brokers, kind)?;
+            let candidates = several(view, &brokers, fits)?;
             Ok(pick(rng, &candidates).into_iter().collect())
         }
     }
 }
 
-fn one(view: &View, id: i32, kind: FaultKind) -> Result<Vec<i32>, Unresolved> {
+fn one(view: &View, id: i32, fits: Fits<'_>) -> Result<Vec<i32>, Unresolved> {
     let Some(node) = view.nodes.get(&id) else {
         return Err(Unresolved::Never(format!("there is no node {id}")));
     };
     if node.busy {
         return Err(Unresolved::Busy);
     }
-    if !node.state.allows(kind) {
+    if !fits(node.state) {
         return Err(Unresolved::Never(format!("{} is {}", view.name(id), node.state.as_str())));
     }
     Ok(vec![id])
 }
 
-/// Those of several nodes to which `kind` can be done.
-fn several(view: &View, ids: &[i32], kind: FaultKind) -> Result<Vec<i32>, Unresolved> {
+/// Those of several nodes whose state fits.
+fn several(view: &View, ids: &[i32], fits: Fits<'_>) -> Result<Vec<i32>, Unresolved> {
     let mut allowed = Vec::new();
     let mut why = Vec::new();
     for id in ids {
-        match one(view, *id, kind) {
+        match one(view, *id, fits) {
             Ok(id) => allowed.extend(id),
             Err(Unresolved::Busy) => return Err(Unresolved::Busy),
             Err(Unresolved::Never(reason)) => why.push(reason),

@@ -54,6 +54,8 @@ pub(super) struct Node {
     pub(super) state: NodeState,
     /// A fault on it was asked for and not yet answered.
     pub(super) busy: bool,
+    /// Links cut it off from others.
+    pub(super) cut_off: bool,
     fenced: bool,
     /// The newest broker epoch seen; −1 if none.
     epoch: i64,
@@ -64,7 +66,14 @@ pub(super) struct Node {
 impl Node {
     /// Whether it runs, undisturbed, and what is known of it is of its present life.
     fn in_service(&self) -> bool {
-        self.state == NodeState::Up && !self.busy && self.stale_up_to_epoch.is_none()
+        self.state == NodeState::Up && !self.busy && !self.cut_off && self.stale_up_to_epoch.is_none()
+    }
+}
+
+impl Node {
+    /// Why it is not in service, for people.
+    fn away(&self) -> &'static str {
+        if self.cut_off && self.state == NodeState::Up { "cut off" } else { "down" }
     }
 }
 
@@ -93,7 +102,14 @@ impl View {
             Controllers::Combined => brokers.clone(),
             Controllers::Separate(count) => (101..).take(count as usize).collect(),
         };
-        let node = Node { state: NodeState::Up, busy: false, fenced: true, epoch: -1, stale_up_to_epoch: None };
+        let node = Node {
+            state: NodeState::Up,
+            busy: false,
+            cut_off: false,
+            fenced: true,
+            epoch: -1,
+            stale_up_to_epoch: None,
+        };
         let groups = &scenario.workload.groups;
         Self {
             nodes: brokers.union(&voters).map(|id| (*id, node.clone())).collect(),
@@ -291,7 +307,9 @@ impl View {
             None => lacks.push(format!("{topic}-{index} is not known")),
             Some(state) => match self.nodes.get(&state.leader) {
                 Some(node) if node.in_service() => {}
-                Some(_) => lacks.push(format!("{topic}-{index} has leader {}, which is down", state.leader)),
+                Some(node) => {
+                    lacks.push(format!("{topic}-{index} has leader {}, which is {}", state.leader, node.away()))
+                }
                 // Brokers of a cluster that is not ours have ids of their own, and are nobody's target.
                 None if state.leader >= 0 => {}
                 None => lacks.push(format!("{topic}-{index} has no leader")),
@@ -409,7 +427,14 @@ mod tests {
     use super::*;
 
     fn view(brokers: i32, protocol: GroupProtocol) -> View {
-        let node = Node { state: NodeState::Up, busy: false, fenced: false, epoch: -1, stale_up_to_epoch: None };
+        let node = Node {
+            state: NodeState::Up,
+            busy: false,
+            cut_off: false,
+            fenced: false,
+            epoch: -1,
+            stale_up_to_epoch: None,
+        };
         let group = Group {
             name: "g".into(),
             topics: vec!["t".into()],

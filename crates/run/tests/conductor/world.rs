@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use metricstream_ledger::timeline::{Clock, PartitionState, TimelineEvent, What};
-use metricstream_run::conductor::{Action, Conductor, End, Event, FaultKind, Shortfall};
+use metricstream_run::conductor::{Action, Conductor, End, Event, FaultKind, LinkRule, Party, Shortfall};
 use metricstream_scenario as scenario;
 use scenario::{
     Baseline, Condition, Controllers, Group, GroupProtocol, Member, Producer, Profile, Scenario, Settle, Step, Target,
@@ -290,6 +290,7 @@ impl World {
                 }
             }
             Action::Fault { step, kind, nodes, .. } => self.fault(step, kind, nodes),
+            Action::Links { step, rules, .. } => self.links(step, &rules),
             Action::MemberJoin { step, member } => {
                 self.members.insert(member.member);
                 self.member_changed(step);
@@ -375,6 +376,27 @@ impl World {
         }
         let at_us = self.now_us + SIGNAL_US;
         self.after(SIGNAL_US, Due::Event(Event::FaultDone { step, nodes, at_us }));
+    }
+
+    /// Whoever no other node reaches stands still, as far as the cluster can tell.
+    fn links(&mut self, step: String, rules: &[LinkRule]) {
+        if self.mutes(Mute::Faults) {
+            return;
+        }
+        let nodes: Vec<i32> = self.epochs.keys().copied().collect();
+        for id in &nodes {
+            let cut = |other: &i32| {
+                rules.iter().any(|rule| rule.cut && (rule.from, rule.to) == (Party::Node(*id), Party::Node(*other)))
+            };
+            if nodes.iter().filter(|other| *other != id).all(cut) {
+                self.paused.insert(*id);
+                self.after(FENCED_US, Due::Fence(*id));
+            } else if self.paused.remove(id) {
+                self.after(S, Due::CatchUp(*id));
+            }
+        }
+        let at_us = self.now_us + SIGNAL_US;
+        self.after(SIGNAL_US, Due::Event(Event::FaultDone { step, nodes: Vec::new(), at_us }));
     }
 
     /// The timeline that the conductor wrote, one line each.

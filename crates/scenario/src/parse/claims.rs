@@ -84,10 +84,16 @@ impl Known<'_> {
         };
         let starts = matches!(
             step.action,
-            Action::Start(_) | Action::StartWiped(_) | Action::StartReformatted(_) | Action::Resume(_)
+            Action::Start(_)
+                | Action::StartWiped(_)
+                | Action::StartReformatted(_)
+                | Action::Resume(_)
+                | Action::Mend { .. }
         );
         if spec.measure == Measure::CaughtUp && !starts {
-            section.problems.at(&at, format!("`{}` is about a start or resume, which `{}` is not", spec.id, at.value));
+            section
+                .problems
+                .at(&at, format!("`{}` is about a start, resume or mend, which `{}` is not", spec.id, at.value));
         }
         Some(at.value)
     }

@@ -1,6 +1,7 @@
 //! From TOML text to a [`Scenario`], or to everything that is wrong with it. One file per part of the format.
 
 mod claims;
+mod links;
 mod reader;
 mod timeline;
 mod topology;

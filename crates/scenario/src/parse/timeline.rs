@@ -9,6 +9,22 @@ use crate::{schema, text};
 const MAX_STEPS: usize = 500;
 const NODE_KEYS: &[&str] = &["target"];
 const MEMBER_KEYS: &[&str] = &["group", "member"];
+/// Every key that says what a step does.
+const ACTION_KEYS: &[&str] = &[
+    "target",
+    "groups",
+    "from",
+    "between",
+    "delay_ms",
+    "jitter_ms",
+    "kb_per_s",
+    "step",
+    "group",
+    "member",
+    "for_s",
+    "every_s",
+    "kinds",
+];
 const CHAOS_KINDS: &[&str] = &["kill", "stop", "pause"];
 
 /// What `do` may be.
@@ -21,6 +37,10 @@ enum Do {
     Start,
     StartWiped,
     StartReformatted,
+    Partition,
+    Isolate,
+    SlowLink,
+    Mend,
     MemberJoin,
     MemberLeave,
     MemberCrash,
@@ -36,6 +56,10 @@ const DO: &[(&str, Do)] = &[
     ("start", Do::Start),
     ("start-wiped", Do::StartWiped),
     ("start-reformatted", Do::StartReformatted),
+    ("partition", Do::Partition),
+    ("isolate", Do::Isolate),
+    ("slow-link", Do::SlowLink),
+    ("mend", Do::Mend),
     ("member-join", Do::MemberJoin),
     ("member-leave", Do::MemberLeave),
     ("member-crash", Do::MemberCrash),
@@ -43,11 +67,14 @@ const DO: &[(&str, Do)] = &[
     ("chaos", Do::Chaos),
 ];
 
+/// What [`Action::takes_nodes_away`] holds for, for messages.
+const TAKES_AWAY: &str = "kill, stop, pause, partition or isolate";
+
 /// What is known while the steps are read one after the other.
-struct Reading<'r> {
-    topology: &'r Topology,
+pub(super) struct Reading<'r> {
+    pub(super) topology: &'r Topology,
     workload: &'r Workload,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// Members that are there at this point of the file.
     present: Vec<Member>,
     last_at_s: f64,
@@ -175,16 +202,16 @@ impl Reading<'_> {
             Condition::Fenced { step } => {
                 let at = At { value: step.clone(), span: on.span.clone(), path: on.path.clone() };
                 let earlier = self.earlier_step(section, &at)?;
-                let hits = matches!(earlier.action, Action::Kill(_) | Action::Stop(_) | Action::Pause(_));
+                let hits = earlier.action.takes_nodes_away();
                 if !hits {
-                    section.problems.at(on, format!("`{step}` takes no broker away; name a kill, stop or pause"));
+                    section.problems.at(on, format!("`{step}` takes no broker away; name a {TAKES_AWAY}"));
                 }
                 hits.then_some(())
             }
         }
     }
 
-    fn earlier_step(&self, section: &Section<'_>, name: &At<String>) -> Option<&Step> {
+    pub(super) fn earlier_step(&self, section: &Section<'_>, name: &At<String>) -> Option<&Step> {
         let found = self.steps.iter().find(|step| step.id == name.value);
         if found.is_none() && !self.broken.contains(&name.value) {
             let ids = || self.steps.iter().map(|step| step.id.as_str());
@@ -218,11 +245,15 @@ impl Reading<'_> {
             Do::MemberJoin | Do::MemberLeave | Do::MemberCrash => MEMBER_KEYS.to_vec(),
             Do::MemberStall => [MEMBER_KEYS, &["for_s"]].concat(),
             Do::Chaos => vec!["for_s", "every_s", "kinds"],
+            Do::Partition => vec!["groups"],
+            Do::Isolate => vec!["target", "from"],
+            Do::SlowLink => vec!["between", "delay_ms", "jitter_ms", "kb_per_s"],
+            Do::Mend => vec!["step"],
             _ => NODE_KEYS.to_vec(),
         };
         takes.sort_unstable();
         let word = DO.iter().find(|(_, known)| *known == what).map_or("", |(word, _)| word);
-        for key in ["target", "group", "member", "for_s", "every_s", "kinds"] {
+        for key in ACTION_KEYS {
             if !takes.contains(&key) {
                 section.refuse(key, &format!("does not belong to do = \"{word}\", which takes: {}", takes.join(", ")));
             }
@@ -235,6 +266,10 @@ impl Reading<'_> {
             Do::Start => self.heal(section, "start").map(Action::Start),
             Do::StartWiped => self.heal(section, "start-wiped").map(Action::StartWiped),
             Do::StartReformatted => self.heal(section, "start-reformatted").map(Action::StartReformatted),
+            Do::Partition => self.partition(section),
+            Do::Isolate => self.isolate(section),
+            Do::SlowLink => self.slow_link(section),
+            Do::Mend => self.mend(section),
             Do::MemberJoin => self.joins(section).map(Action::MemberJoin),
             Do::MemberLeave => self.goes(section).map(Action::MemberLeave),
             Do::MemberCrash => self.goes(section).map(Action::MemberCrash),
@@ -248,7 +283,7 @@ impl Reading<'_> {
         Some(target)
     }
 
-    fn target(&self, section: &Section<'_>) -> Option<(Target, At<String>)> {
+    pub(super) fn target(&self, section: &Section<'_>) -> Option<(Target, At<String>)> {
         if !section.has("target") {
             section.problem("target", format!("the step has no `target`; allowed: {}", text::TARGET_FORMS));
         }
@@ -258,7 +293,13 @@ impl Reading<'_> {
             section.problems.at(&at, format!("\"{shown}\" is no target; allowed: {}", text::TARGET_FORMS));
             return None;
         };
-        let wrong = match &target {
+        self.check_target(section, &at, &target)?;
+        Some((target, at))
+    }
+
+    /// Whether what a target names is there.
+    pub(super) fn check_target(&self, section: &Section<'_>, at: &At<String>, target: &Target) -> Option<()> {
+        let wrong = match target {
             Target::Node(id) => self.check_node(*id),
             Target::Leader { topic, partition } | Target::Followers { topic, partition } => {
                 check_partition(self.topology, topic, *partition)
@@ -266,16 +307,18 @@ impl Reading<'_> {
             Target::VictimOf(step) => {
                 let reference = At { value: step.clone(), span: at.span.clone(), path: at.path.clone() };
                 let earlier = self.earlier_step(section, &reference)?;
-                let hits = matches!(earlier.action, Action::Kill(_) | Action::Stop(_) | Action::Pause(_));
-                (!hits).then(|| format!("`{step}` takes no node away; name a kill, stop or pause"))
+                let hits = earlier.action.takes_nodes_away();
+                (!hits).then(|| format!("`{step}` takes no node away; name a {TAKES_AWAY}"))
             }
             Target::ActiveController | Target::RandomBroker | Target::EveryBroker => None,
         };
-        if let Some(wrong) = wrong {
-            section.problems.at(&at, wrong);
-            return None;
+        match wrong {
+            Some(wrong) => {
+                section.problems.at(at, wrong);
+                None
+            }
+            None => Some(()),
         }
-        Some((target, at))
     }
 
     fn check_node(&self, id: i32) -> Option<String> {

@@ -1,4 +1,4 @@
-//! CreateTopics (19). Versions 5 to 7.
+//! CreateTopics (19). Versions 2 to 7.
 
 use crate::primitives::Uuid;
 
@@ -42,7 +42,7 @@ structure! {
     }
 }
 structure! {
-    /// What became of one topic.
+    /// What became of one topic. Kafka's own admin client does not bear null configs, nullable as they are declared.
     CreatableTopicResult {
         name: String [0];
         topic_id: Uuid [7];
@@ -51,7 +51,7 @@ structure! {
         topic_config_error_code: i16 [5 tag 0];
         num_partitions: i32 [5] = -1;
         replication_factor: i16 [5] = -1;
-        configs: Option<Vec<CreatableTopicConfigs>> [5] = Some(Vec::new());
+        configs: Vec<CreatableTopicConfigs> [5 or null];
     }
 }
 structure! {
@@ -64,4 +64,4 @@ structure! {
         is_sensitive: bool [5];
     }
 }
-api!(19, versions 5 to 7, flexible 5, CreateTopicsRequest, CreateTopicsResponse);
+api!(19, versions 2 to 7, flexible 5, CreateTopicsRequest, CreateTopicsResponse);

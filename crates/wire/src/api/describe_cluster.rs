@@ -1,10 +1,11 @@
-//! DescribeCluster (60). Versions 0 and 1.
+//! DescribeCluster (60). Versions 0 to 2.
 
 structure! {
     /// The question; endpoint type 1 asks for brokers, 2 for controllers (KIP-919).
     DescribeClusterRequest {
         include_cluster_authorized_operations: bool [0];
         endpoint_type: i8 [1] = 1;
+        include_fenced_brokers: bool [2];
     }
 }
 structure! {
@@ -27,6 +28,7 @@ structure! {
         host: String [0];
         port: i32 [0];
         rack: Option<String> [0];
+        is_fenced: bool [2];
     }
 }
-api!(60, versions 0 to 1, flexible 0, DescribeClusterRequest, DescribeClusterResponse);
+api!(60, versions 0 to 2, flexible 0, DescribeClusterRequest, DescribeClusterResponse);

@@ -1,4 +1,6 @@
-//! DescribeQuorum (55): leader, epoch and voters of the metadata quorum; from version 2 (KIP-853) also where they listen.
+//! DescribeQuorum (55): leader, epoch and voters of the metadata quorum. Versions 0 to 2.
+
+use crate::primitives::Uuid;
 
 structure! {
     /// The question.
@@ -49,24 +51,24 @@ structure! {
     }
 }
 structure! {
-    /// One node of it.
+    /// One replica of the log.
     ReplicaState {
         replica_id: i32 [0];
-        replica_directory_id: crate::Uuid [2];
+        replica_directory_id: Uuid [2];
         log_end_offset: i64 [0];
         last_fetch_timestamp: i64 [1] = -1;
         last_caught_up_timestamp: i64 [1] = -1;
     }
 }
 structure! {
-    /// Where a node listens.
+    /// A voter, and where it listens.
     QuorumNode {
         node_id: i32 [2];
         listeners: Vec<QuorumListener> [2];
     }
 }
 structure! {
-    /// One of its listeners.
+    /// A listener of a voter.
     QuorumListener {
         name: String [2];
         host: String [2];

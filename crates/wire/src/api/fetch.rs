@@ -1,8 +1,8 @@
-//! Fetch (1). Versions 13 to 17: topics by id. Records stay bytes.
-
-use bytes::Bytes;
+//! Fetch (1): record batches to read, for consumers and followers. Versions 4 to 18, topics by id from 13 on. Records
+//! stay bytes.
 
 use crate::primitives::Uuid;
+use crate::records::Records;
 
 structure! {
     /// The request.
@@ -22,7 +22,7 @@ structure! {
     }
 }
 structure! {
-    /// Who fetches, if it is a replica.
+    /// Who fetches, if it is a replica; a consumer leaves it at −1.
     FetchReplicaState {
         replica_id: i32 [15] = -1;
         replica_epoch: i64 [15] = -1;
@@ -31,12 +31,14 @@ structure! {
 structure! {
     /// A topic.
     FetchTopic {
+        topic: String [0 to 12];
         topic_id: Uuid [13];
         partitions: Vec<FetchPartition> [0];
     }
 }
 structure! {
-    /// A partition and where to read on.
+    /// A partition and where to read on. The high watermark is the one that the follower knows, `i64::MAX` if it tells
+    /// none (KIP-1166).
     FetchPartition {
         partition: i32 [0];
         current_leader_epoch: i32 [9] = -1;
@@ -45,11 +47,13 @@ structure! {
         log_start_offset: i64 [5] = -1;
         partition_max_bytes: i32 [0];
         replica_directory_id: Uuid [17 tag 0];
+        high_watermark: i64 [18 tag 1] = i64::MAX;
     }
 }
 structure! {
     /// A topic that leaves the fetch session.
     ForgottenTopic {
+        topic: String [7 to 12];
         topic_id: Uuid [13];
         partitions: Vec<i32> [7];
     }
@@ -67,6 +71,7 @@ structure! {
 structure! {
     /// A topic.
     FetchableTopicResponse {
+        topic: String [0 to 12];
         topic_id: Uuid [13];
         partitions: Vec<PartitionData> [0];
     }
@@ -84,7 +89,7 @@ structure! {
         snapshot_id: SnapshotId [12 tag 2];
         aborted_transactions: Option<Vec<AbortedTransaction>> [4];
         preferred_read_replica: i32 [11] = -1;
-        records: Option<Bytes> [0];
+        records: Option<Records> [0];
     }
 }
 structure! {
@@ -95,7 +100,7 @@ structure! {
     }
 }
 structure! {
-    /// Who leads.
+    /// Who leads, as far as the answerer knows; −1 where it does not (KIP-951).
     LeaderIdAndEpoch {
         leader_id: i32 [12] = -1;
         leader_epoch: i32 [12] = -1;
@@ -124,4 +129,4 @@ structure! {
         rack: Option<String> [16];
     }
 }
-api!(1, versions 13 to 17, flexible 12, FetchRequest, FetchResponse);
+api!(1, versions 4 to 18, flexible 12, FetchRequest, FetchResponse);

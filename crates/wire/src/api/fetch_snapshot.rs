@@ -1,8 +1,10 @@
-//! FetchSnapshot (59): a snapshot of the metadata log, piece by piece. Version 0.
-
-use bytes::Bytes;
+//! FetchSnapshot (59): a snapshot of the metadata log, piece by piece (KIP-630). Versions 0 to 1: directories and endpoints
+//! from 1 on (KIP-853).
 
 use super::fetch::SnapshotId;
+use super::vote::QuorumNodeEndpoint;
+use crate::primitives::Uuid;
+use crate::records::Records;
 
 structure! {
     /// The request.
@@ -27,6 +29,7 @@ structure! {
         current_leader_epoch: i32 [0];
         snapshot_id: SnapshotId [0];
         position: i64 [0];
+        replica_directory_id: Uuid [1 tag 0];
     }
 }
 structure! {
@@ -35,6 +38,7 @@ structure! {
         throttle_time_ms: i32 [0];
         error_code: i16 [0];
         topics: Vec<TopicSnapshot> [0];
+        node_endpoints: Vec<QuorumNodeEndpoint> [1 tag 0];
     }
 }
 structure! {
@@ -53,7 +57,7 @@ structure! {
         current_leader: SnapshotLeader [0 tag 0];
         size: i64 [0];
         position: i64 [0];
-        unaligned_records: Bytes [0];
+        unaligned_records: Records [0];
     }
 }
 structure! {
@@ -63,4 +67,4 @@ structure! {
         leader_epoch: i32 [0];
     }
 }
-api!(59, versions 0 to 0, flexible 0, FetchSnapshotRequest, FetchSnapshotResponse);
+api!(59, versions 0 to 1, flexible 0, FetchSnapshotRequest, FetchSnapshotResponse);

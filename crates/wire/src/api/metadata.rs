@@ -1,11 +1,11 @@
-//! Metadata (3): brokers, topics, leaders, in-sync replicas. Versions 9 to 13; older ones are not needed here.
+//! Metadata (3): brokers, topics, leaders, in-sync replicas. Versions 0 to 13.
 
 use crate::primitives::Uuid;
 
 structure! {
-    /// The question; no list of topics asks for all of them.
+    /// The question; no list of topics asks for all of them, which version 0 says with an empty one.
     MetadataRequest {
-        topics: Option<Vec<MetadataRequestTopic>> [0];
+        topics: Option<Vec<MetadataRequestTopic>> [0 null 1];
         allow_auto_topic_creation: bool [4] = true;
         include_cluster_authorized_operations: bool [8 to 10];
         include_topic_authorized_operations: bool [8];
@@ -15,7 +15,7 @@ structure! {
     /// A topic asked for.
     MetadataRequestTopic {
         topic_id: Uuid [10];
-        name: Option<String> [0];
+        name: Option<String> [0 null 10];
     }
 }
 structure! {
@@ -43,7 +43,7 @@ structure! {
     /// A topic.
     MetadataTopic {
         error_code: i16 [0];
-        name: Option<String> [0];
+        name: Option<String> [0 null 12];
         topic_id: Uuid [10];
         is_internal: bool [1];
         partitions: Vec<MetadataPartition> [0];
@@ -62,4 +62,4 @@ structure! {
         offline_replicas: Vec<i32> [5];
     }
 }
-api!(3, versions 9 to 13, flexible 9, MetadataRequest, MetadataResponse);
+api!(3, versions 0 to 13, flexible 9, MetadataRequest, MetadataResponse);

@@ -1,0 +1,258 @@
+//! One node: its roles joined to its connections, its store and the time. What each part decides is decided elsewhere;
+//! here it is told what happened and what comes of it goes where it belongs.
+//!
+//! * [`boot`]: from a store to a node. [`dispatch`]: frames to handlers, and answers back. [`quorum_io`]: the quorum's
+//!   messages. [`office`]: the active controller's records and answers. [`metadata`]: what committed records change.
+//! * [`lifecycle`]: registration and heartbeats. [`replication`]: fetching from leaders. [`isr`]: proposals to the
+//!   controller. [`parked`]: produce and fetch requests that wait.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use rand_chacha::ChaCha8Rng;
+
+use crate::broker::Broker;
+use crate::config::NodeConfig;
+use crate::image::Image;
+use crate::io::{ConnId, Event, Input, Level, Output, Outputs};
+use crate::net::inbound::InboundConnections;
+use crate::net::peers::Peers;
+use crate::quorum::Quorum;
+use crate::time::{Now, Ns};
+
+mod boot;
+mod coordinating;
+pub(crate) mod dispatch;
+mod isr;
+mod lifecycle;
+mod metadata;
+mod office;
+mod parked;
+mod producer_ids;
+mod quorum_io;
+mod replication;
+#[cfg(test)]
+mod stories;
+
+pub use boot::BootError;
+pub(crate) use coordinating::Coordinating;
+pub(crate) use dispatch::{Incoming, ReplyTo};
+pub(crate) use office::Office;
+use quorum_io::QuorumTokens;
+pub(crate) use replication::{BROKER_LISTENER, SentFetch};
+
+/// What a node waits for from another one.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    Quorum(crate::quorum::RequestId, i16),
+    Registration,
+    Heartbeat,
+    AlterPartitions(Vec<crate::image::PartitionId>),
+    ProducerIds,
+    /// The answer goes to the client that sent the request.
+    Forwarded(ReplyTo, i16),
+    /// A topic that somebody asked for and that is being made; nobody waits.
+    AutoCreated(String),
+    ReplicaFetch(i32, Vec<SentFetch>),
+}
+
+/// A Kafka node.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) out: Outputs,
+    pub(crate) random: ChaCha8Rng,
+    pub(crate) inbound: InboundConnections,
+    pub(crate) peers: Peers<Expect>,
+    pub(crate) quorum: Quorum,
+    quorum_tokens: QuorumTokens,
+    /// What is committed.
+    pub(crate) image: Image,
+    pub(crate) office: Option<Office>,
+    pub(crate) broker: Option<Broker>,
+    /// Bytes of metadata records since the last snapshot, and when it was taken.
+    snapshot_at: Ns,
+    last_timestamp_ms: i64,
+    woken_at: Ns,
+    halted: bool,
+}
+
+impl Node {
+    /// Takes something in.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        if self.halted {
+            return;
+        }
+        match input {
+            Input::Accepted { conn, listener } => self.inbound.opened(conn, listener),
+            Input::Connected { conn } => self.peers.connected(conn, &mut self.out),
+            Input::Frame { conn, bytes } => self.frame(now, conn, bytes),
+            Input::Closed { conn, .. } => self.closed(now, conn),
+            Input::Sent { conn, bytes } => self.inbound.sent(conn, bytes, &mut self.out),
+            Input::Stored(done) => self.stored(now, &done),
+            Input::Timer => {}
+        }
+        self.settle(now);
+    }
+
+    /// What is to be done, in order.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        self.out.take()
+    }
+
+    /// Begins a controlled shutdown: leaderships are handed over, then [`Output::Halt`] comes with no reason.
+    pub fn shut_down(&mut self, now: Now) {
+        match &mut self.broker {
+            Some(broker) => broker.lifecycle.begin_shutdown(now),
+            None => self.end(now),
+        }
+        self.settle(now);
+    }
+
+    /// The committed image, for tests and views.
+    #[must_use]
+    pub const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The broker's part, for tests and views.
+    #[must_use]
+    pub const fn broker(&self) -> Option<&Broker> {
+        self.broker.as_ref()
+    }
+
+    /// Whether this node is the active controller.
+    #[must_use]
+    pub const fn is_active_controller(&self) -> bool {
+        self.office.is_some()
+    }
+
+    /// The leader of the quorum as this node knows it.
+    #[must_use]
+    pub fn controller(&self) -> Option<i32> {
+        self.quorum.current().leader_id
+    }
+
+    fn frame(&mut self, now: Now, conn: ConnId, bytes: BytesMut) {
+        if self.peers.is_ours(conn) {
+            self.answered(now, conn, bytes.freeze());
+        } else {
+            self.request(now, conn, bytes);
+        }
+    }
+
+    fn closed(&mut self, now: Now, conn: ConnId) {
+        if let Some((peer, stood, expected)) = self.peers.closed(conn) {
+            self.failed(now, peer, expected);
+            // A connection that stood and was dropped tells more than one that could not be made.
+            let _ = stood;
+            self.quorum.on_disconnect(now, &mut self.out, peer);
+            return;
+        }
+        let broker = self.inbound.closed(conn);
+        self.forget_parked(conn);
+        if let (Some(broker), Some(office)) = (broker, &mut self.office) {
+            office.controller.disconnected(broker, now);
+        }
+    }
+
+    fn stored(&mut self, now: Now, done: &crate::io::Completion) {
+        if self.quorum.on_stored(now, &mut self.out, done) || done.result.is_ok() && self.groups_stored(now, done) {
+            return;
+        }
+        if let Err(failure) = &done.result {
+            self.halt(&format!("the store failed: {failure}"));
+        } else if let (Some((id, place)), Ok(result)) =
+            (self.broker.as_mut().and_then(|broker| broker.reads.remove(&done.id)), &done.result)
+        {
+            crate::api::list_offsets::stored(self, id, place, result);
+        } else if let Some(broker) = &mut self.broker {
+            broker.stored(done, now, &mut self.out);
+        }
+    }
+
+    /// Everything that follows from what was taken in, until nothing more does; then when to be woken.
+    fn settle(&mut self, now: Now) {
+        self.overdue(now);
+        self.quorum.on_timer(now, &mut self.out);
+        loop {
+            let outputs = self.quorum.take();
+            let mut moved = !outputs.is_empty();
+            for output in outputs {
+                self.quorum_output(now, output);
+            }
+            moved |= self.run_office(now);
+            moved |= self.run_lifecycle(now);
+            moved |= self.run_producer_ids(now);
+            moved |= self.run_isr(now);
+            moved |= self.run_fetchers(now);
+            moved |= self.run_parked(now);
+            moved |= self.run_groups(now);
+            if !moved || self.halted {
+                break;
+            }
+        }
+        self.maybe_snapshot(now);
+        let wake = self.next_timer().max(now.monotonic_ns + 1);
+        if wake != self.woken_at && !self.halted {
+            self.woken_at = wake;
+            if wake < Ns::MAX {
+                self.out.push(Output::WakeAt(wake));
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Ns {
+        let mut next = self.quorum.next_timer();
+        next = next.min(self.peers.next_deadline().unwrap_or(Ns::MAX));
+        if let Some(office) = &self.office {
+            next = next.min(office.controller.next_timer());
+        }
+        if let Some(broker) = &self.broker {
+            next = next.min(broker.next_timer());
+        }
+        next
+    }
+
+    /// The connections whose answers are overdue are given up.
+    fn overdue(&mut self, now: Now) {
+        while let Some((peer, expected)) = self.peers.overdue(now, &mut self.out) {
+            self.failed(now, peer, expected);
+        }
+    }
+
+    pub(crate) fn halt(&mut self, why: &str) {
+        if !self.halted {
+            self.halted = true;
+            self.out.push(Output::Halt { why: why.to_owned() });
+        }
+    }
+
+    /// The end of a controlled shutdown.
+    fn end(&mut self, now: Now) {
+        self.quorum.shut_down(now, &mut self.out);
+        for output in self.quorum.take() {
+            self.quorum_output(now, output);
+        }
+        if let Some(broker) = &mut self.broker {
+            broker.close(&mut self.out);
+        }
+        self.halt("");
+    }
+
+    pub(crate) fn say(&mut self, level: Level, text: String) {
+        self.out.push(Output::Event(Event::Log { level, text }));
+    }
+
+    /// Every setting of this node, and the flaws that are on; for views.
+    #[must_use]
+    pub fn settings(&self) -> BTreeMap<&'static str, String> {
+        self.config.settings.all()
+    }
+
+    /// Flaws that are switched on.
+    #[must_use]
+    pub fn flaws(&self) -> Vec<&'static str> {
+        self.config.flaws.on()
+    }
+}

@@ -1,0 +1,126 @@
+//! A follower's side of replication: fetches to leaders, and what their answers do to the logs.
+
+use bytes::Bytes;
+use metricstream_wire::ErrorCode;
+
+use super::{Expect, Node};
+use crate::api::fetch::{self, CopiedPartition};
+use crate::broker::{Moved, Role};
+use crate::config::Address;
+use crate::image::PartitionId;
+use crate::io::Level;
+use crate::net::peers::Channel;
+use crate::time::Now;
+
+/// What was asked of a leader for one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SentFetch {
+    pub(crate) id: PartitionId,
+    pub(crate) leader_epoch: i32,
+    pub(crate) offset: i64,
+    pub(crate) last_epoch: i32,
+    pub(crate) log_start: i64,
+}
+
+/// The name of the listener that brokers use among themselves.
+pub(crate) const BROKER_LISTENER: &str = "PLAINTEXT";
+
+impl Node {
+    /// Where a broker listens for other brokers.
+    pub(crate) fn broker_address(&self, broker: i32) -> Option<Address> {
+        let endpoint = self.image.brokers.get(&broker)?.endpoints.iter().find(|e| e.name == BROKER_LISTENER)?;
+        Some(Address { host: endpoint.host.clone(), port: endpoint.port })
+    }
+
+    /// Asks every leader that can be asked. Whether any was.
+    pub(super) fn run_fetchers(&mut self, now: Now) -> bool {
+        let mut moved = false;
+        while let Some((leader, wanted)) = self.broker.as_mut().and_then(|broker| broker.fetchers.next(now)) {
+            moved = true;
+            let Some(at) = self.broker_address(leader) else {
+                self.fetch_failed(now, leader);
+                continue;
+            };
+            let Some(broker) = &mut self.broker else { break };
+            let sent: Vec<SentFetch> = wanted
+                .iter()
+                .filter_map(|id| broker.replicas.get(id))
+                .map(|replica| SentFetch {
+                    id: replica.id,
+                    leader_epoch: replica.leader_epoch,
+                    offset: replica.log.end_offset(),
+                    last_epoch: replica.log.last_epoch().unwrap_or(-1),
+                    log_start: replica.log.start_offset(),
+                })
+                .collect();
+            let epoch = broker.lifecycle.epoch.unwrap_or(-1);
+            let settings = &self.config.settings;
+            let deadline = now.after_ms(settings.replica_socket_timeout_ms.max(settings.replica_fetch_wait_max_ms * 2));
+            let frame = fetch::follower_frame(settings, self.config.node_id, epoch, &sent);
+            let expect = Expect::ReplicaFetch(leader, sent);
+            if self.peers.send((leader, &at, Channel::Replica), frame, expect, deadline, &mut self.out).is_err() {
+                self.fetch_failed(now, leader);
+            }
+        }
+        moved
+    }
+
+    pub(super) fn fetch_failed(&mut self, now: Now, leader: i32) {
+        let backoff = now.after_ms(self.config.settings.replica_fetch_backoff_ms);
+        if let Some(broker) = &mut self.broker {
+            broker.fetchers.failed(leader, backoff);
+        }
+    }
+
+    pub(super) fn fetched(&mut self, now: Now, leader: i32, sent: &[SentFetch], frame: Bytes) {
+        let Ok(copied) = fetch::read_follower_answer(frame) else { return self.fetch_failed(now, leader) };
+        if let Some(broker) = &mut self.broker {
+            broker.fetchers.answered(leader);
+        }
+        for one in copied {
+            let Some(asked) = sent.iter().find(|s| s.id == one.id) else { continue };
+            self.copied(now, leader, asked, one);
+        }
+    }
+
+    /// One partition of a leader's answer.
+    fn copied(&mut self, now: Now, leader: i32, asked: &SentFetch, got: CopiedPartition) {
+        let backoff = now.after_ms(self.config.settings.replica_fetch_backoff_ms);
+        let Some(broker) = &mut self.broker else { return };
+        let Some(replica) = broker.replicas.get_mut(&asked.id) else { return };
+        let follows = matches!(replica.role, Role::Follower { leader: now } if now == leader);
+        // The answer to a question of another epoch, or of before a truncation, is worth nothing.
+        if !follows || replica.leader_epoch != asked.leader_epoch || replica.log.end_offset() != asked.offset {
+            return;
+        }
+        match got.error {
+            ErrorCode::NONE => {}
+            ErrorCode::OFFSET_OUT_OF_RANGE if got.log_start > asked.offset => {
+                replica.start_over(got.log_start, now, &mut self.out);
+                return;
+            }
+            ErrorCode::OFFSET_OUT_OF_RANGE if got.log_end >= 0 && got.log_end < asked.offset => {
+                // An unclean leader has less: the common part is what epochs say, at most its end.
+                replica.diverged(replica.leader_epoch, got.log_end, now, &mut self.out);
+                return;
+            }
+            _ => {
+                broker.fetchers.delay(asked.id, backoff);
+                return;
+            }
+        }
+        if let Some((epoch, end_offset)) = got.diverging {
+            replica.diverged(epoch, end_offset, now, &mut self.out);
+            return;
+        }
+        match replica.copied(got.records, got.high_watermark, got.log_start, now, &mut self.out) {
+            Ok(true) => broker.moved(asked.id, Moved { high_watermark: true, ..Moved::default() }),
+            Ok(false) => {}
+            Err(error) => {
+                broker.fetchers.delay(asked.id, backoff);
+                let name = format!("{}-{}", replica.topic, asked.id.1);
+                self.say(Level::Error, format!("{name}: what leader {leader} sent cannot be appended: {error}"));
+            }
+        }
+    }
+}
