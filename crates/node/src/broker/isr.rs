@@ -144,16 +144,19 @@ impl Leading {
     }
 
     /// The controller decided within this epoch: what was proposed has been accepted or is void.
+    /// An answer to AlterPartition names no replicas: those stay as they are.
     pub(super) fn committed(&mut self, image: &PartitionImage) {
         if image.partition_epoch < self.partition_epoch {
             return;
         }
         self.isr.clone_from(&image.isr);
-        self.replicas = image.replicas.len();
         self.partition_epoch = image.partition_epoch;
         self.recovering = image.recovering;
         self.proposal = None;
-        self.followers.retain(|id, _| image.replicas.contains(id));
+        if !image.replicas.is_empty() {
+            self.replicas = image.replicas.len();
+            self.followers.retain(|id, _| image.replicas.contains(id));
+        }
     }
 
     /// A follower fetched. Gives whether its log begins elsewhere than before.

@@ -106,7 +106,9 @@ impl Node {
         if leads {
             // A leader alone in its ISR has committed all that it has.
             let moved = replica.advance(&self.image, &self.config.flaws, now, &mut self.out);
-            broker.moved(id, moved);
+            // After an unclean election there is something to say at once: that the leader has recovered.
+            let proposal = replica.leading().is_ok_and(|leading| leading.proposal_due().is_some());
+            broker.moved(id, moved.and(crate::broker::Moved { proposal, ..moved }));
         }
         broker.fetchers.assign(id, partition, self.config.node_id, new_epoch);
         if new_epoch {
