@@ -1,0 +1,135 @@
+//! Nodes come and go while clients work.
+
+use rdkafka::producer::FutureRecord;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::Offset;
+
+use crate::support::{DEADLINE, client, create, fast, leader, partition, producer, read, reader, running, send, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_min_isr_a_write_is_refused_and_accepted_again_when_a_replica_is_back() {
+    let cluster = fast().start().await.expect("a cluster");
+    create(&cluster, "safe", 1, 3, &[("min.insync.replicas", "2")]).await;
+    cluster.wait_isr_full(DEADLINE).await.expect("in sync");
+    let safe = producer(&cluster, &[("acks", "all")]);
+    send(&safe, "safe", 0, 0..1).await;
+    let leads = leader(&cluster, "safe", 0).await;
+    // The quorum of three keeps a majority of two: one broker is killed, another's word does not get through.
+    let followers: Vec<i32> = running(&cluster).into_iter().filter(|id| *id != leads).collect();
+    cluster.kill(followers[0]).await.expect("killed");
+    until("an ISR of two", || async {
+        (partition(&cluster, "safe", 0).await?.isr.len() == 2).then_some(())
+    })
+    .await;
+    send(&safe, "safe", 0, 1..2).await;
+    cluster.kill(followers[1]).await.expect("killed");
+    cluster.restart(followers[0]).await.expect("restarted");
+    let refused = refused_write(&cluster).await;
+    assert!(refused.is_some(), "what was acknowledged is kept by two at least");
+    cluster.restart(followers[1]).await.expect("restarted");
+    cluster.wait_isr_full(DEADLINE).await.expect("in sync again");
+    send(&safe, "safe", 0, 2..3).await;
+    let got = read(&reader(&cluster, "safe", 0, Offset::Beginning), 3);
+    assert!(got.into_values().any(|v| v == "v-2"));
+}
+
+/// Writes until a write is refused for want of replicas, or goes through: then there were enough again.
+async fn refused_write(cluster: &metricstream_cluster::Cluster) -> Option<RDKafkaErrorCode> {
+    let mut config = client(cluster);
+    config.set("acks", "all").set("retries", "0").set("message.timeout.ms", "2000");
+    let hasty: rdkafka::producer::FutureProducer = config.create().expect("a producer");
+    match hasty.send(FutureRecord::<str, str>::to("safe").partition(0).payload("x"), DEADLINE).await {
+        Ok(_) => Some(RDKafkaErrorCode::NoError),
+        Err((error, _)) => error.rdkafka_error_code(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_and_one_deleted_while_a_broker_is_down_are_so_for_it_too() {
+    let cluster = fast().topic("old", 3, 3).start().await.expect("a cluster");
+    send(&producer(&cluster, &[]), "old", 0, 0..10).await;
+    cluster.kill(3).await.expect("killed");
+    create(&cluster, "new", 3, 2, &[]).await;
+    let gone = crate::support::admin(&cluster).delete_topics(&["old"], &crate::support::options()).await;
+    assert_eq!(gone.expect("an answer"), vec![Ok("old".to_owned())]);
+    cluster.restart(3).await.expect("restarted");
+    cluster.wait_ready(DEADLINE).await.expect("back");
+    until("node 3 to know", || async {
+        let image = cluster.image(3).await?;
+        (image.topic("new").is_some() && image.topic("old").is_none()).then_some(())
+    })
+    .await;
+    create(&cluster, "old", 3, 3, &[]).await;
+    cluster.wait_isr_full(DEADLINE).await.expect("in sync");
+    send(&producer(&cluster, &[]), "old", 0, 0..5).await;
+    let got: Vec<i64> = read(&reader(&cluster, "old", 0, Offset::Beginning), 5).into_keys().map(|(_, o)| o).collect();
+    assert_eq!(got, (0..5).collect::<Vec<_>>(), "nothing of the topic that had this name before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_active_controller_is_killed_and_clients_do_not_notice() {
+    let cluster = fast().topic("t", 6, 3).start().await.expect("a cluster");
+    let producer = producer(&cluster, &[]);
+    for round in 0..3_u32 {
+        let active = until("a controller", || cluster.controller()).await;
+        cluster.kill(active).await.expect("killed");
+        for partition in 0..6 {
+            send(&producer, "t", partition, round * 10..(round + 1) * 10).await;
+        }
+        create(&cluster, &format!("new-{round}"), 1, 2, &[]).await;
+        cluster.restart(active).await.expect("restarted");
+        cluster.wait_isr_full(DEADLINE).await.expect("in sync");
+    }
+    assert_eq!(read(&reader(&cluster, "t", 5, Offset::Beginning), 30).len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controlled_shutdown_hands_its_leaderships_over_before_it_ends() {
+    let cluster = fast().topic("t", 6, 3).start().await.expect("a cluster");
+    cluster.wait_isr_full(DEADLINE).await.expect("in sync");
+    cluster.stop(2).await.expect("stopped");
+    for p in 0..6 {
+        let led_by = partition(&cluster, "t", p).await.expect("there").leader;
+        assert!([1, 3].contains(&led_by), "partition {p} is led by {led_by}");
+    }
+    send(&producer(&cluster, &[]), "t", 0, 0..10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_on_the_minority_side_of_a_partition_accepts_nothing_that_counts() {
+    let cluster = fast().start().await.expect("a cluster");
+    create(&cluster, "safe", 1, 3, &[("min.insync.replicas", "2")]).await;
+    cluster.wait_isr_full(DEADLINE).await.expect("in sync");
+    let old = leader(&cluster, "safe", 0).await;
+    let others: Vec<i32> = running(&cluster).into_iter().filter(|id| *id != old).collect();
+    send(&producer(&cluster, &[]), "safe", 0, 0..10).await;
+    cluster.partition(&[old], &others);
+    until("another leader", || async {
+        let image = cluster.image(others[0]).await?;
+        let now = image.topic("safe")?.partitions[&0].leader;
+        (others.contains(&now)).then_some(())
+    })
+    .await;
+    let refused = refused_write_at(&cluster, old).await;
+    assert!(refused.is_err(), "{refused:?}");
+    cluster.mend();
+    cluster.wait_isr_full(DEADLINE).await.expect("in sync");
+    send(&producer(&cluster, &[]), "safe", 0, 10..20).await;
+    let got: Vec<String> = read(&reader(&cluster, "safe", 0, Offset::Beginning), 20).into_values().collect();
+    assert_eq!(got, (0..20).map(|n| format!("v-{n}")).collect::<Vec<_>>(), "the refused write is not in the log");
+}
+
+/// Writes to a broker that believes to lead and is alone.
+async fn refused_write_at(cluster: &metricstream_cluster::Cluster, node: i32) -> Result<(), rdkafka::error::KafkaError> {
+    let mut config = client(cluster);
+    let at = cluster.brokers().into_iter().find(|(id, _)| *id == node).expect("a broker").1;
+    config.set("bootstrap.servers", at.to_string()).set("acks", "all").set("message.timeout.ms", "1500");
+    config.set("request.timeout.ms", "1000");
+    let alone: rdkafka::producer::FutureProducer = config.create().expect("a producer");
+    // Other brokers do not answer this client: it must not find its way to the new leader.
+    let record = FutureRecord::<str, str>::to("safe").partition(0).payload("lost");
+    for other in cluster.brokers().into_iter().map(|(id, _)| id).filter(|id| *id != node) {
+        cluster.links().set(0, other, metricstream_cluster::Rule { cut: true, ..Default::default() });
+    }
+    alone.send(record, DEADLINE).await.map(|_| ()).map_err(|(error, _)| error)
+}

@@ -1,0 +1,8 @@
+//! librdkafka against the embedded cluster: what a client of the field does, and what it must see while nodes come and go.
+
+mod admin;
+mod failures;
+mod groups;
+mod records;
+mod restarts;
+mod support;
