@@ -12,5 +12,8 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
         return;
     }
     let error_code = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED.0;
-    node.respond::<AddOffsetsToTxnRequest>(&incoming.to, &AddOffsetsToTxnResponse { error_code, ..AddOffsetsToTxnResponse::default() });
+    node.respond::<AddOffsetsToTxnRequest>(
+        &incoming.to,
+        &AddOffsetsToTxnResponse { error_code, ..AddOffsetsToTxnResponse::default() },
+    );
 }

@@ -34,10 +34,7 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     }
 }
 
-fn decide(
-    controller: &mut Controller,
-    topics: &[CreatePartitionsTopic],
-) -> Decision<Vec<CreatePartitionsTopicResult>> {
+fn decide(controller: &mut Controller, topics: &[CreatePartitionsTopic]) -> Decision<Vec<CreatePartitionsTopicResult>> {
     let mut decision = Decision { records: Vec::new(), answer: Vec::new() };
     let mut seen = BTreeSet::new();
     for topic in topics {

@@ -34,11 +34,7 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
 }
 
 /// Each is judged by itself; none is deleted twice.
-fn decide(
-    controller: &Controller,
-    asked: &[DeleteTopicState],
-    version: i16,
-) -> Decision<Vec<DeletableTopicResult>> {
+fn decide(controller: &Controller, asked: &[DeleteTopicState], version: i16) -> Decision<Vec<DeletableTopicResult>> {
     let mut decision = Decision { records: Vec::new(), answer: Vec::new() };
     let mut seen = BTreeSet::new();
     for topic in asked {

@@ -25,8 +25,7 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     let wanted = body.endpoint_type;
     if wanted != own {
         let known = [BROKERS, CONTROLLERS].contains(&wanted);
-        let error =
-            if known { ErrorCode::MISMATCHED_ENDPOINT_TYPE } else { ErrorCode::UNSUPPORTED_ENDPOINT_TYPE };
+        let error = if known { ErrorCode::MISMATCHED_ENDPOINT_TYPE } else { ErrorCode::UNSUPPORTED_ENDPOINT_TYPE };
         answer.error_code = error.0;
         answer.error_message = Some(format!("this is an endpoint of type {own}, and type {wanted} was asked for"));
     } else if own == CONTROLLERS {

@@ -20,8 +20,7 @@ const PAGE_MAX: usize = 2_000;
 pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     let Some(body) = node.body::<DescribeTopicPartitionsRequest>(now, &mut incoming) else { return };
     let (topics, next_cursor) = page(&node.image, &body);
-    let answer =
-        DescribeTopicPartitionsResponse { topics, next_cursor, ..DescribeTopicPartitionsResponse::default() };
+    let answer = DescribeTopicPartitionsResponse { topics, next_cursor, ..DescribeTopicPartitionsResponse::default() };
     node.respond::<DescribeTopicPartitionsRequest>(&incoming.to, &answer);
 }
 
@@ -69,8 +68,7 @@ fn page(
 
 fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     let sound = crate::controller::is_topic_name(name);
-    let error =
-        if sound { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::INVALID_TOPIC_EXCEPTION };
+    let error = if sound { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::INVALID_TOPIC_EXCEPTION };
     DescribeTopicPartitionsResponseTopic {
         error_code: error.0,
         name: Some(name.to_owned()),

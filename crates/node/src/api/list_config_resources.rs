@@ -14,8 +14,7 @@ use crate::time::Now;
 
 const BROKER_LOGGER_RESOURCE: i8 = 8;
 const CLIENT_METRICS_RESOURCE: i8 = 16;
-const ALL: [i8; 5] =
-    [TOPIC_RESOURCE, BROKER_RESOURCE, BROKER_LOGGER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE];
+const ALL: [i8; 5] = [TOPIC_RESOURCE, BROKER_RESOURCE, BROKER_LOGGER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE];
 
 pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     let version = incoming.header.api_version;

@@ -6,8 +6,8 @@
 use metricstream_wire::ErrorCode;
 use metricstream_wire::api::envelope::EnvelopeRequest;
 
-use crate::broker::waiting::WaitId;
 use crate::broker::Replica;
+use crate::broker::waiting::WaitId;
 use crate::image::PartitionId;
 use crate::io::{ConnId, Listener};
 use crate::node::{Incoming, Node, ReplyTo};

@@ -28,8 +28,7 @@ impl Desk {
             all.set(name, value).expect(name);
         }
         let now = Now { monotonic_ns: MS, wall_ms: 0 };
-        let mut desk =
-            Self { controller: Controller::activate(Image::empty(), all, Flaws::default(), 7, now), now };
+        let mut desk = Self { controller: Controller::activate(Image::empty(), all, Flaws::default(), 7, now), now };
         let first = desk.controller.first_records();
         desk.controller.applied(&first, 0, 1, now);
         desk
@@ -273,7 +272,11 @@ fn a_golden_table_of_isr_changes() {
         (1, PartitionWish { partition_epoch: now.partition_epoch + 1, ..good.clone() }, ErrorCode::NOT_CONTROLLER),
         (1, PartitionWish { leader_epoch: now.leader_epoch - 1, ..good.clone() }, ErrorCode::FENCED_LEADER_EPOCH),
         (2, good.clone(), ErrorCode::INVALID_REQUEST),
-        (1, PartitionWish { partition_epoch: now.partition_epoch - 1, ..good.clone() }, ErrorCode::INVALID_UPDATE_VERSION),
+        (
+            1,
+            PartitionWish { partition_epoch: now.partition_epoch - 1, ..good.clone() },
+            ErrorCode::INVALID_UPDATE_VERSION,
+        ),
         (1, wish(&[epochs[1]]), ErrorCode::INVALID_REQUEST),
         (1, wish(&[epochs[0], epochs[0]]), ErrorCode::INVALID_REQUEST),
         (1, wish(&[epochs[0], (4, -1)]), ErrorCode::INVALID_REQUEST),
@@ -326,9 +329,8 @@ fn elections_on_request_are_needed_and_possible_or_refused() {
 fn a_golden_table_of_topics() {
     let mut desk = Desk::with_brokers(&[], &[1, 2, 3]);
     desk.make("some.topic", &[&[1]]);
-    let assigned = |replicas: &[&[i32]]| -> BTreeMap<i32, Vec<i32>> {
-        (0..).zip(replicas.iter().map(|r| r.to_vec())).collect()
-    };
+    let assigned =
+        |replicas: &[&[i32]]| -> BTreeMap<i32, Vec<i32>> { (0..).zip(replicas.iter().map(|r| r.to_vec())).collect() };
     let long = "x".repeat(250);
     let of = |name: &str, partitions, replication_factor, assignments| NewTopic {
         name: name.into(),
@@ -385,7 +387,8 @@ fn another_minimum_of_in_sync_replicas_ends_eligibility() {
     desk.beat(2, 0, true, false).unwrap();
     assert_eq!(desk.drawn(), "1 [1] [2]");
     let before = desk.partition("metrics", 0).partition_epoch;
-    let change = |name: &str, value: &str| ConfigChange { name: name.into(), op: AlterOp::Set, value: Some(value.into()) };
+    let change =
+        |name: &str, value: &str| ConfigChange { name: name.into(), op: AlterOp::Set, value: Some(value.into()) };
     let resource = (TOPIC_RESOURCE, "metrics".to_owned());
     let decision = desk.controller.alter_configs(&resource, &[change("retention.ms", "5")], false).unwrap();
     desk.commit(decision);

@@ -63,10 +63,8 @@ fn the_quorum_is_described_by_its_leader_whoever_is_asked() {
     let mut world = formed(53);
     world.run_ms(500);
     let leader = active(&world);
-    let topic = |name: &str| QuorumTopic {
-        topic_name: name.into(),
-        partitions: vec![QuorumPartition { partition_index: 0 }],
-    };
+    let topic =
+        |name: &str| QuorumTopic { topic_name: name.into(), partitions: vec![QuorumPartition { partition_index: 0 }] };
     let body = DescribeQuorumRequest { topics: vec![topic("__cluster_metadata"), topic("metrics")] };
     let follower = another(&world, leader);
     for (node, listener) in [(follower, Listener::Broker), (leader, Listener::Controller)] {
@@ -122,10 +120,8 @@ fn features_are_as_they_are() {
     let answer = world.query(1, 2, &body, 2_000).expect("an answer");
     assert_eq!(answer.error_code, wrong);
     assert!(answer.error_message.unwrap().starts_with("group.version: it is at level 1"));
-    let body = UpdateFeaturesRequest {
-        feature_updates: vec![wish("group.version", 1)],
-        ..UpdateFeaturesRequest::default()
-    };
+    let body =
+        UpdateFeaturesRequest { feature_updates: vec![wish("group.version", 1)], ..UpdateFeaturesRequest::default() };
     assert_eq!(world.query(1, 2, &body, 2_000).expect("an answer").error_code, 0);
 }
 

@@ -42,8 +42,7 @@ fn altered(world: &mut World, version: i16, kind: i8, name: &str, changes: &[(&s
         config_operation: *config_operation,
         value: value.map(Into::into),
     });
-    let resource =
-        AlterConfigsResource { resource_type: kind, resource_name: name.into(), configs: configs.collect() };
+    let resource = AlterConfigsResource { resource_type: kind, resource_name: name.into(), configs: configs.collect() };
     let body = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
     let answer = world.query(2, version, &body, 2_000).expect("an answer");
     settled(world);

@@ -45,7 +45,6 @@ pub(super) fn isr(world: &World, partition: i32) -> Vec<i32> {
     isr
 }
 
-
 /// Another node than this one.
 pub(super) fn another(world: &World, than: Party) -> Party {
     world.running().into_iter().find(|id| *id != than).expect("another one runs")

@@ -94,9 +94,8 @@ fn offsets_are_told_by_the_leader_of_the_epoch_only() {
     let mut world = with_records(&[]);
     let leader = world.leader("metrics", 0).unwrap();
     let follower = another(&world, leader);
-    let mut ask = |node, topic: &str, epoch| {
-        listed(&mut world, node, 10, &list_offsets(10, -1, topic, epoch, -1)).error_code
-    };
+    let mut ask =
+        |node, topic: &str, epoch| listed(&mut world, node, 10, &list_offsets(10, -1, topic, epoch, -1)).error_code;
     assert_eq!(ask(leader, "metrics", 0), 0);
     assert_eq!(ask(leader, "metrics", 7), ErrorCode::UNKNOWN_LEADER_EPOCH.0);
     assert_eq!(ask(follower, "metrics", 0), ErrorCode::NOT_LEADER_OR_FOLLOWER.0);
@@ -115,15 +114,12 @@ fn new_leader_that_is_not_sure() -> (World, Party, Party) {
     let followers: Vec<Party> = topic.partitions[&0].replicas.iter().copied().filter(|r| *r != leader).collect();
     world.pause(followers[1]);
     assert_eq!(world.produce("metrics", 0, 1, b"not committed", 100), Some((ErrorCode::NONE, 1)));
-    let has_it = |w: &mut World| {
-        w.node(followers[0]).unwrap().broker().unwrap().replicas[&(topic.id, 0)].log.end_offset() == 2
-    };
+    let has_it =
+        |w: &mut World| w.node(followers[0]).unwrap().broker().unwrap().replicas[&(topic.id, 0)].log.end_offset() == 2;
     assert!(world.run_until(100, has_it));
     world.kill(leader);
     assert!(world.run_until(3_000, |w| w.leader("metrics", 0) == Some(followers[0])));
-    let leads = |w: &mut World| {
-        w.node(followers[0]).unwrap().broker().unwrap().replicas[&(topic.id, 0)].is_leader()
-    };
+    let leads = |w: &mut World| w.node(followers[0]).unwrap().broker().unwrap().replicas[&(topic.id, 0)].is_leader();
     assert!(world.run_until(1_000, leads));
     (world, followers[0], followers[1])
 }

@@ -64,8 +64,7 @@ fn no_two_producers_get_the_same_id_though_blocks_run_out() {
 fn a_producer_that_brings_an_id_gets_a_new_one_and_half_an_identity_is_refused() {
     let mut world = formed(24);
     let (_, id, epoch) = init(&mut world, 1, 5, &InitProducerIdRequest::default());
-    let mut body =
-        InitProducerIdRequest { producer_id: id, producer_epoch: epoch, ..InitProducerIdRequest::default() };
+    let mut body = InitProducerIdRequest { producer_id: id, producer_epoch: epoch, ..InitProducerIdRequest::default() };
     let (error, next, epoch) = init(&mut world, 1, 5, &body);
     assert_eq!((error, epoch), (0, 0));
     assert_ne!(next, id);

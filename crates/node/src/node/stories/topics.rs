@@ -8,9 +8,7 @@ use metricstream_wire::api::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
 use metricstream_wire::api::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use metricstream_wire::api::describe_topic_partitions::{
-    Cursor, DescribeTopicPartitionsRequest, TopicRequest,
-};
+use metricstream_wire::api::describe_topic_partitions::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
 use metricstream_wire::api::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use metricstream_wire::api::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use metricstream_wire::api::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -20,11 +18,7 @@ use crate::testing::world::World;
 
 fn asked(name: &str, may_make: bool) -> MetadataRequest {
     let topic = MetadataRequestTopic { name: Some(name.to_owned()), ..MetadataRequestTopic::default() };
-    MetadataRequest {
-        topics: Some(vec![topic]),
-        allow_auto_topic_creation: may_make,
-        ..MetadataRequest::default()
-    }
+    MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: may_make, ..MetadataRequest::default() }
 }
 
 #[test]
@@ -172,11 +166,8 @@ fn replicas_that_left_the_isr_below_its_minimum_are_described_as_eligible() {
 
 fn elections(world: &mut World, version: i16, kind: i8, asked: Option<&[i32]>) -> (i16, Vec<(i32, i16)>) {
     let one = |p: &[i32]| vec![TopicPartitions { topic: "metrics".into(), partitions: p.to_vec() }];
-    let body = ElectLeadersRequest {
-        election_type: kind,
-        topic_partitions: asked.map(one),
-        ..ElectLeadersRequest::default()
-    };
+    let body =
+        ElectLeadersRequest { election_type: kind, topic_partitions: asked.map(one), ..ElectLeadersRequest::default() };
     let answer = world.query(1, version, &body, 2_000).expect("an answer");
     let results = answer.replica_election_results.iter().flat_map(|t| &t.partition_result);
     (answer.error_code, results.map(|p| (p.partition_id, p.error_code)).collect())
