@@ -4,6 +4,7 @@
 
 mod bench;
 mod gap_check;
+mod librdkafka_suite;
 mod plain_producer;
 mod product;
 
@@ -25,6 +26,9 @@ enum Command {
     /// Speed and memory, each beside what must hold
     #[command(subcommand, after_help = "Example:\n  cargo xtask bench produce")]
     Bench(bench::Bench),
+    /// Run librdkafka's own tests against the embedded cluster
+    #[command(after_help = "Example:\n  cargo xtask librdkafka-suite 0012 0019")]
+    LibrdkafkaSuite(librdkafka_suite::Args),
     /// The producer of the gap check.
     #[command(name = "__plain-producer", hide = true)]
     PlainProducer(plain_producer::Args),
@@ -39,6 +43,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::GapCheck(args) => gap_check::run(&args),
+        Command::LibrdkafkaSuite(args) => librdkafka_suite::run(&args),
         Command::Bench(what) => bench::run(&what),
         Command::PlainProducer(args) => plain_producer::run(&args),
         Command::Guardian { args } => metricstream_engine::guardian_main(args),

@@ -8,11 +8,18 @@ use metricstream_node::time::{Now, Ns};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     origin: Instant,
+    born_ns: u64,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { origin: Instant::now() }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { origin: Instant::now(), born_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX) }
+    }
+
+    /// When the cluster was made, by the wall clock.
+    pub(crate) fn born_ns(self) -> u64 {
+        self.born_ns
     }
 
     pub(crate) fn now(self) -> Now {

@@ -77,6 +77,8 @@ struct Shared {
     builder: Builder,
     lives: AtomicU64,
     states: States,
+    /// Which process each node's present one is, as it registers with the controller.
+    incarnations: Mutex<BTreeMap<i32, [u8; 16]>>,
 }
 
 /// What each node is, and in which of its lives.
@@ -201,6 +203,7 @@ impl Cluster {
             lives: AtomicU64::new(0),
             builder,
             states: Arc::new(Mutex::new(states)),
+            incarnations: Mutex::default(),
         };
         let cluster = Self { shared: Arc::new(shared) };
         for (id, listeners) in listeners {
@@ -216,8 +219,12 @@ impl Cluster {
         let mut member = self.member(id)?.lock().await;
         let life = shared.lives.fetch_add(1, Ordering::SeqCst) + 1;
         let mut config = member.config.clone();
-        config.incarnation[..8].copy_from_slice(&shared.builder.seed.to_be_bytes());
+        // The controller takes the same incarnation for the same process: none may ever come twice, not even when a cluster
+        // is started from the files of one that had the same seed.
+        let born_ns = shared.clock.born_ns();
+        config.incarnation[..8].copy_from_slice(&born_ns.to_be_bytes());
         config.incarnation[8..].copy_from_slice(&(life << 16 | u64::from(id.unsigned_abs())).to_be_bytes());
+        shared.incarnations.lock().unwrap_or_else(PoisonError::into_inner).insert(id, config.incarnation);
         let now = shared.clock.now();
         let connections_max = usize::try_from(config.settings.max_connections).unwrap_or(usize::MAX);
         let request_bytes_max = usize::try_from(config.settings.socket_request_max_bytes).unwrap_or(0);
@@ -477,13 +484,18 @@ impl Cluster {
         None
     }
 
-    /// Waits until every running broker knows all running brokers as unfenced.
+    /// Waits until every running broker knows all running brokers as unfenced: these processes, not others that had their
+    /// ids before them.
     ///
     /// # Errors
     /// If that does not come true in time.
     pub async fn wait_ready(&self, patience: Duration) -> Result<(), ClusterError> {
-        self.wait("every broker to be unfenced", patience, |image, running| {
-            running.iter().filter(|id| **id < crate::builder::FIRST_CONTROLLER).all(|id| image.is_active(*id))
+        let incarnations = self.shared.incarnations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.wait("every broker to be unfenced", patience, move |image, running| {
+            running.iter().filter(|id| **id < crate::builder::FIRST_CONTROLLER).all(|id| {
+                let known = image.brokers.get(id).map(|broker| broker.incarnation);
+                known.is_some() && known == incarnations.get(id).copied() && image.is_active(*id)
+            })
         })
         .await
     }

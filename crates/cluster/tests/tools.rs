@@ -139,6 +139,11 @@ fn sorted(said: &str) -> Vec<u32> {
     lines
 }
 
+/// The sum of a column of a table.
+fn column(said: &str, number: usize) -> u32 {
+    said.lines().filter_map(|line| line.split_whitespace().nth(number)?.parse::<u32>().ok()).sum()
+}
+
 #[track_caller]
 fn says(said: &str, wanted: &[&str]) {
     for part in wanted {
@@ -199,14 +204,13 @@ async fn kafkas_console_and_group_tools_work_in_both_protocols() {
         let args = [args.as_slice(), &["--consumer-property", &property]].concat();
         let read = did(kafka.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args), "").await;
         assert_eq!(sorted(&read), (0..300).collect::<Vec<_>>(), "{protocol}");
+        // A partition whose position was not known yet when the reader had enough is not committed: it was empty.
         let described = kafka.groups(&["--describe", "--group", protocol]).await;
-        let lags: Vec<&str> = described.lines().filter_map(|line| line.split_whitespace().nth(5)).collect();
-        assert_eq!(lags, ["LAG", "0", "0", "0"], "{described}");
+        assert_eq!((column(&described, 3), column(&described, 5)), (300, 0), "{described}");
         let back = ["--reset-offsets", "--to-earliest", "--topic", "t", "--execute", "--group", protocol];
         kafka.groups(&back).await;
         let described = kafka.groups(&["--describe", "--group", protocol]).await;
-        let lag: u32 = described.lines().filter_map(|line| line.split_whitespace().nth(5)?.parse::<u32>().ok()).sum();
-        assert_eq!(lag, 300, "{described}");
+        assert_eq!((column(&described, 3), column(&described, 5)), (0, 300), "{described}");
     }
     says(&kafka.groups(&["--list"]).await, &["classic", "consumer"]);
     says(&kafka.groups(&["--delete", "--group", "classic"]).await, &["successful"]);

@@ -1,6 +1,5 @@
 //! What the tests with librdkafka share.
 
-
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -103,7 +102,12 @@ pub(crate) async fn create(cluster: &Cluster, topic: &str, partitions: i32, fact
 }
 
 /// Sends `from..to` as values `v-N` to one partition; panics where one is not acknowledged. Returns the offsets.
-pub(crate) async fn send(producer: &FutureProducer, topic: &str, partition: i32, numbers: std::ops::Range<u32>) -> Vec<i64> {
+pub(crate) async fn send(
+    producer: &FutureProducer,
+    topic: &str,
+    partition: i32,
+    numbers: std::ops::Range<u32>,
+) -> Vec<i64> {
     let mut sent = Vec::new();
     for number in numbers {
         let (key, value) = (format!("k-{number}"), format!("v-{number}"));

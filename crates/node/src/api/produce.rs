@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use metricstream_wire::api::produce::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
 };
 use metricstream_wire::records::into_patchable;
 use metricstream_wire::{ErrorCode, Uuid};
@@ -122,7 +123,13 @@ fn append(node: &mut Node, now: Now, id: PartitionId, batch: BytesMut, acks: i16
             broker.moved(id, moved);
             Outcome { topic: 0, answer, waits_for }
         }
-        Err((error, text)) => failed(id.1, error, text),
+        Err(refused) => {
+            let mut outcome = failed(id.1, refused.error, refused.message);
+            let named = refused.records.into_iter();
+            outcome.answer.record_errors =
+                named.map(|i| BatchIndexAndErrorMessage { batch_index: i, ..Default::default() }).collect();
+            outcome
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::isr::Leading;
 use crate::flaws::Flaws;
 use crate::image::{Image, Partition as PartitionImage, PartitionId};
 use crate::io::{Event, Output, Outputs};
-use crate::log::{Appended, Log, Origin};
+use crate::log::{AppendError, Appended, Log, Origin};
 use crate::time::Now;
 
 /// What a replica is at the moment.
@@ -84,6 +84,25 @@ pub struct FetchPosition {
     pub offset: i64,
     /// Its log begins here.
     pub log_start: i64,
+}
+
+/// Why records were not appended, as a producer is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The code.
+    pub error: ErrorCode,
+    /// A sentence, where there is one.
+    pub message: Option<String>,
+    /// The records of the batch that it was refused for, counted from 0; none: for all of them (KIP-467).
+    pub records: Vec<i32>,
+}
+
+impl From<AppendError> for Refused {
+    fn from(error: AppendError) -> Self {
+        let (code, message) = (error.error_code(), Some(error.to_string()));
+        let records = if let AppendError::WithoutKey { records } = error { records } else { Vec::new() };
+        Self { error: code, message, records }
+    }
 }
 
 impl Replica {
@@ -186,7 +205,7 @@ impl Replica {
     /// Appends what a producer or a coordinator wrote. The offset of a duplicate is that of its first time.
     ///
     /// # Errors
-    /// The code that answers the producer, with a sentence where the protocol has room for one.
+    /// What answers the producer.
     pub fn append(
         &mut self,
         records: BytesMut,
@@ -196,16 +215,14 @@ impl Replica {
         flaws: &Flaws,
         now: Now,
         out: &mut Outputs,
-    ) -> Result<(Appended, Moved), (ErrorCode, Option<String>)> {
-        let isr = self.leading().map_err(|e| (e, None))?.isr().len();
+    ) -> Result<(Appended, Moved), Refused> {
+        let isr = self.leading().map_err(|error| Refused { error, message: None, records: Vec::new() })?.isr().len();
         if acks_all && isr < self.min_isr {
             let text = format!("{isr} in-sync replicas of {} wanted by min.insync.replicas", self.min_isr);
-            return Err((ErrorCode::NOT_ENOUGH_REPLICAS, Some(text)));
+            return Err(Refused { error: ErrorCode::NOT_ENOUGH_REPLICAS, message: Some(text), records: Vec::new() });
         }
-        let appended = self
-            .log
-            .append_as_leader(records, self.leader_epoch, origin, flaws, now, out)
-            .map_err(|error| (error.error_code(), Some(error.to_string())))?;
+        let appended =
+            self.log.append_as_leader(records, self.leader_epoch, origin, flaws, now, out).map_err(Refused::from)?;
         let mut moved = self.advance(image, flaws, now, out);
         moved.log_end = !appended.duplicate;
         Ok((appended, moved))

@@ -273,10 +273,11 @@ fn check_keys(header: &BatchHeader, records: &BytesMut) -> Result<(), AppendErro
     if header.compression() != Compression::None {
         return Err(AppendError::CompressedKeys);
     }
-    for record in super::batch::RawRecords::of(header, records) {
+    let mut keyless = Vec::new();
+    for (index, record) in (0..).zip(super::batch::RawRecords::of(header, records)) {
         if record?.key.is_none() {
-            return Err(AppendError::InvalidRecord("a compacted topic takes no record without a key"));
+            keyless.push(index);
         }
     }
-    Ok(())
+    if keyless.is_empty() { Ok(()) } else { Err(AppendError::WithoutKey { records: keyless }) }
 }

@@ -40,6 +40,12 @@ pub enum AppendError {
     /// The batch breaks a rule of the protocol.
     #[error("the batch is not valid: {0}")]
     InvalidRecord(&'static str),
+    /// A compacted topic takes no record without a key.
+    #[error("a compacted topic takes no record without a key")]
+    WithoutKey {
+        /// Which records of the batch have none, counted from 0: clients fail these for good (KIP-467).
+        records: Vec<i32>,
+    },
     /// Larger than `max.message.bytes`.
     #[error("a batch of {size_bytes} bytes; at most {max_bytes} are allowed (max.message.bytes)")]
     TooLarge {
@@ -114,13 +120,13 @@ impl AppendError {
     #[must_use]
     pub fn error_code(&self) -> ErrorCode {
         ErrorCode(match self {
-            Self::Corrupt(_) => 2,                   // CORRUPT_MESSAGE
-            Self::InvalidRecord(_) => 87,            // INVALID_RECORD
-            Self::TooLarge { .. } => 10,             // MESSAGE_TOO_LARGE
-            Self::LargerThanSegment { .. } => 18,    // RECORD_LIST_TOO_LARGE
-            Self::OutOfOrderSequence { .. } => 45,   // OUT_OF_ORDER_SEQUENCE_NUMBER
-            Self::InvalidProducerEpoch { .. } => 47, // INVALID_PRODUCER_EPOCH
-            Self::InvalidTimestamp { .. } => 32,     // INVALID_TIMESTAMP
+            Self::Corrupt(_) => 2,                                  // CORRUPT_MESSAGE
+            Self::InvalidRecord(_) | Self::WithoutKey { .. } => 87, // INVALID_RECORD
+            Self::TooLarge { .. } => 10,                            // MESSAGE_TOO_LARGE
+            Self::LargerThanSegment { .. } => 18,                   // RECORD_LIST_TOO_LARGE
+            Self::OutOfOrderSequence { .. } => 45,                  // OUT_OF_ORDER_SEQUENCE_NUMBER
+            Self::InvalidProducerEpoch { .. } => 47,                // INVALID_PRODUCER_EPOCH
+            Self::InvalidTimestamp { .. } => 32,                    // INVALID_TIMESTAMP
             // Fatal to every client, where the errors of transactions proper are retried for ever.
             Self::Transactional => 53,           // TRANSACTIONAL_ID_AUTHORIZATION_FAILED
             Self::CompressedKeys => 76,          // UNSUPPORTED_COMPRESSION_TYPE

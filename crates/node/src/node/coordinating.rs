@@ -123,17 +123,17 @@ impl Node {
         let replica = broker.replicas.get_mut(&id).ok_or(ErrorCode::NOT_COORDINATOR)?;
         let flaws = &self.config.flaws;
         let done = replica.append(bytes, Origin::Coordinator, true, &self.image, flaws, now, &mut self.out);
-        match done {
+        match done.map_err(|refused| refused.error) {
             Ok((appended, moved)) => {
                 broker.moved(id, moved);
                 Ok(appended.last_offset)
             }
             // What a client of a coordinator is told in their place, as Kafka translates them.
-            Err((ErrorCode::NOT_ENOUGH_REPLICAS | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, _)) => {
+            Err(ErrorCode::NOT_ENOUGH_REPLICAS | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => {
                 Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
             }
-            Err((ErrorCode::NOT_LEADER_OR_FOLLOWER, _)) => Err(ErrorCode::NOT_COORDINATOR),
-            Err((error, _)) => Err(error),
+            Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) => Err(ErrorCode::NOT_COORDINATOR),
+            Err(error) => Err(error),
         }
     }
 

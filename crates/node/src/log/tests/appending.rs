@@ -148,6 +148,7 @@ fn a_compacted_topic_takes_no_record_without_a_key() {
     let mut story = Story::new(LogConfig { compact: true, ..defaults() });
     let refused = story.produce(batch(1, 0), 0).expect_err("no key");
     assert_eq!(refused.error_code().0, 87);
+    assert_eq!(refused, AppendError::WithoutKey { records: vec![0] }, "and which one it was");
     let mut compressed = BytesMut::from(&batch(1, 0)[..]);
     compressed[22] |= 4;
     let crc = crc32c::crc32c(&compressed[21..]);
