@@ -31,12 +31,12 @@ macro_rules! flaws {
 flaws! {
     /// A restarted follower cuts its log at its high watermark (before KIP-101): a committed record can be dropped.
     truncate_to_high_watermark = "truncate-to-high-watermark";
-    /// A follower asks for the end of its own last epoch only once (before KIP-279): a fast double failover diverges.
+    /// A follower compares its own last epoch with a new leader's log once, takes the leader's offset for the common end, and
+    /// then fetches without comparing (before KIP-279): a fast double failover diverges.
     truncate_once_by_own_epoch = "truncate-once-by-own-epoch";
-    /// A leader answers fetches from old leader epochs (before KIP-320): a zombie can be counted as in sync.
+    /// A leader answers and counts fetches from old leader epochs, without comparing histories (before KIP-320): a zombie can
+    /// be counted as in sync.
     unfenced_fetch = "unfenced-fetch";
-    /// A follower never truncates before it fetches, only when told of divergence by an old rule (the rejected fix).
-    truncate_on_fetch_only = "truncate-on-fetch-only";
     /// A follower joins the ISR below the start of the leader's epoch.
     join_isr_below_epoch_start = "join-isr-below-epoch-start";
     /// The high watermark follows the committed ISR only, while a larger one is being proposed (before KIP-497).
@@ -48,7 +48,7 @@ flaws! {
     /// The last replica standing may be elected after an unclean shutdown, and the high watermark advances below
     /// min.insync.replicas (before KIP-966).
     last_replica_standing = "last-replica-standing";
-    /// The controller may elect a replica that is fenced (KAFKA-19522).
+    /// The controller may elect the last known leader though it is fenced (KAFKA-19522).
     elect_the_dead = "elect-the-dead";
     /// A leader of the quorum does not resign without a majority (before KAFKA-15489).
     no_check_quorum = "no-check-quorum";

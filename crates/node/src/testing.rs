@@ -2,6 +2,8 @@
 //! to what was synced.
 
 pub(crate) mod client;
+pub(crate) mod load;
+pub(crate) mod oracle;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;

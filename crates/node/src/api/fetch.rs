@@ -15,9 +15,10 @@ use metricstream_wire::{ErrorCode, Uuid, frame};
 use super::Parked;
 use super::produce::leader_hint;
 use super::quorum::TOPIC_ID;
-use crate::broker::FetchPosition;
+use crate::broker::{FetchPosition, Replica};
 use crate::broker::waiting::WaitId;
 use crate::config::Settings;
+use crate::flaws::Flaws;
 use crate::image::PartitionId;
 use crate::io::Listener;
 use crate::log::ReadError;
@@ -121,7 +122,7 @@ fn note_positions(node: &mut Node, now: Now, parked: &ParkedFetch) {
         // Only what is asked in this epoch and continues this history counts.
         let fits = leader.check_epoch(partition.current_leader_epoch, flaws).is_ok()
             && leader.is_leader()
-            && leader.diverging(partition.last_fetched_epoch, partition.fetch_offset, flaws).is_none()
+            && leader.diverging(last_epoch(leader, partition, flaws), partition.fetch_offset).is_none()
             && (leader.log.start_offset()..=leader.log.end_offset()).contains(&partition.fetch_offset);
         if !fits {
             continue;
@@ -136,6 +137,12 @@ fn note_positions(node: &mut Node, now: Now, parked: &ParkedFetch) {
             broker.moved(id, moved);
         }
     }
+}
+
+/// The epoch of the last batch that a reader has, to compare its history by; −1 where nothing is compared.
+fn last_epoch(replica: &Replica, asked: &FetchPartition, flaws: &Flaws) -> i32 {
+    let zombie = asked.current_leader_epoch >= 0 && asked.current_leader_epoch < replica.leader_epoch;
+    if zombie && flaws.unfenced_fetch { -1 } else { asked.last_fetched_epoch }
 }
 
 fn read(node: &Node, parked: &ParkedFetch) -> Found {
@@ -190,7 +197,7 @@ fn read_one(
         log_start_offset: replica.log.start_offset(),
         ..PartitionData::default()
     };
-    if let Some((epoch, end_offset)) = replica.diverging(asked.last_fetched_epoch, asked.fetch_offset, flaws) {
+    if let Some((epoch, end_offset)) = replica.diverging(last_epoch(replica, asked, flaws), asked.fetch_offset) {
         data.diverging_epoch = EpochEndOffset { epoch, end_offset };
         return Ok(data);
     }
@@ -201,8 +208,8 @@ fn read_one(
     if from > bound && from <= replica.log.end_offset() {
         return Ok(data);
     }
-    if flaws.skip_a_batch && parked.follower.is_none() && from > 0 && from % 101 == 0 && from < bound {
-        from += 1;
+    if flaws.skip_a_batch && parked.follower.is_none() && from > 0 && from % 11 == 0 && from < bound {
+        from = replica.log.batches().map(|b| b.header.next_offset()).find(|next| *next > from).unwrap_or(from);
     }
     match replica.log.read(from, bound, wanted, first) {
         Ok(read) => data.records = Some(Records::from_parts(read.parts)),

@@ -261,10 +261,12 @@ impl Broker {
         }
     }
 
-    pub(crate) fn next_timer(&self) -> Ns {
+    /// When time alone gives this broker something to do. Without a controller, or a registration with it, no proposal is
+    /// due: what changes that comes as an input.
+    pub(crate) fn next_timer(&self, controller_known: bool) -> Ns {
         let waiting = self.waiting.next_deadline().unwrap_or(Ns::MAX);
         let beat = if self.lifecycle.in_flight { Ns::MAX } else { self.lifecycle.next_at };
-        let proposals = self.next_proposal();
+        let proposals = if controller_known { self.next_proposal() } else { Ns::MAX };
         let mine = [self.next_lag_look, self.next_cleaning, self.checkpoint.due_at(), waiting, beat, proposals];
         let ids = if self.wants_producer_ids() { self.producer_ids.not_before } else { Ns::MAX };
         let others = [self.fetchers.next_timer(), self.groups.next_timer().unwrap_or(Ns::MAX), ids];
@@ -277,7 +279,7 @@ impl Broker {
     }
 
     fn next_proposal(&self) -> Ns {
-        if self.alter_in_flight {
+        if self.alter_in_flight || self.lifecycle.epoch.is_none() {
             return Ns::MAX;
         }
         let due = |id: &PartitionId| self.replicas.get(id)?.leading().ok()?.proposal_due();

@@ -43,6 +43,8 @@ pub struct Replica {
     pub high_watermark: i64,
     /// In-sync replicas without which nothing is committed.
     pub min_isr: usize,
+    /// The leader epoch in which this follower's history was last compared with its leader's.
+    pub compared_in: i32,
     node_id: i32,
     partition_epoch: i32,
 }
@@ -118,6 +120,7 @@ impl Replica {
             leader_epoch: -1,
             high_watermark,
             min_isr: 1,
+            compared_in: -1,
             node_id,
             partition_epoch: -1,
         }
@@ -348,9 +351,12 @@ impl Replica {
 
     /// The leader says that the histories part: this log is cut to the common part as far as both know it (KIP-595's
     /// truncation on fetch). It may take several rounds, each by epochs; never to the high watermark.
-    pub fn diverged(&mut self, epoch: i32, end_offset: i64, now: Now, out: &mut Outputs) {
+    pub fn diverged(&mut self, epoch: i32, end_offset: i64, flaws: &Flaws, now: Now, out: &mut Outputs) {
         let own = self.log.end_offset_for_epoch(epoch);
-        let common = if own.epoch < 0 { self.log.start_offset() } else { own.end_offset };
+        let mut common = if own.epoch < 0 { self.log.start_offset() } else { own.end_offset };
+        if flaws.truncate_once_by_own_epoch {
+            common = end_offset;
+        }
         self.truncate(common.min(end_offset).min(self.log.end_offset()), now, out);
     }
 
@@ -376,8 +382,8 @@ impl Replica {
     /// Where the history of a reader whose last batch was of `last_epoch` and ended at `offset` parts from this one: the
     /// largest epoch that both may have, and where it ends here (KIP-595). `None` where it does not, or nothing was told.
     #[must_use]
-    pub fn diverging(&self, last_epoch: i32, offset: i64, flaws: &Flaws) -> Option<(i32, i64)> {
-        if last_epoch < 0 || flaws.truncate_once_by_own_epoch && last_epoch < self.leader_epoch - 1 {
+    pub fn diverging(&self, last_epoch: i32, offset: i64) -> Option<(i32, i64)> {
+        if last_epoch < 0 {
             return None;
         }
         let here = self.log.end_offset_for_epoch(last_epoch);

@@ -165,8 +165,7 @@ impl<'a> Change<'a> {
         // Eligible replicas are for when nobody is in sync: else members would leave the ISR for one of them.
         let eligible = self.elr_enabled && self.isr.is_empty() && self.elr.contains(&replica);
         let complete = self.isr.contains(&replica) || eligible;
-        let dead = self.flaws.elect_the_dead && self.now.isr.contains(&replica) && replica != self.now.leader;
-        replica != NO_LEADER && complete && ((self.acceptable)(replica) || dead)
+        replica != NO_LEADER && complete && (self.acceptable)(replica)
     }
 
     /// When ISR and ELR are empty the last leader may be elected if it comes back: the most complete log there is, though
@@ -174,7 +173,7 @@ impl<'a> Change<'a> {
     fn last_known_leader(&self) -> Option<i32> {
         let allowed = self.elr_enabled && self.isr.is_empty() && self.elr.is_empty();
         match self.now.last_known_elr[..] {
-            [leader] if allowed && (self.acceptable)(leader) => Some(leader),
+            [leader] if allowed && ((self.acceptable)(leader) || self.flaws.elect_the_dead) => Some(leader),
             _ => None,
         }
     }

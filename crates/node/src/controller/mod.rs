@@ -158,7 +158,9 @@ impl Controller {
     /// When [`on_timer`](Self::on_timer) next has something to look at.
     #[must_use]
     pub fn next_timer(&self) -> Ns {
-        let evidence = self.sessions.values().filter_map(|s| s.gone_at).min().unwrap_or(Ns::MAX);
+        let unfenced = |id: &i32| self.image.brokers.get(id).is_some_and(|b| !b.fenced);
+        let gone = self.sessions.iter().filter(|(id, _)| unfenced(id)).filter_map(|(_, s)| s.gone_at);
+        let evidence = gone.min().unwrap_or(Ns::MAX);
         let looks = [self.next_expiry_look, self.next_balance_look, self.next_unclean_look, self.next_no_op];
         looks.into_iter().fold(evidence, Ns::min)
     }

@@ -209,7 +209,7 @@ impl Node {
             next = next.min(office.controller.next_timer());
         }
         if let Some(broker) = &self.broker {
-            next = next.min(broker.next_timer());
+            next = next.min(broker.next_timer(self.controller_address().is_some()));
         }
         next
     }

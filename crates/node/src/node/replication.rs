@@ -41,6 +41,7 @@ impl Node {
                 self.fetch_failed(now, leader);
                 continue;
             };
+            let once = self.config.flaws.truncate_once_by_own_epoch;
             let Some(broker) = &mut self.broker else { break };
             let sent: Vec<SentFetch> = wanted
                 .iter()
@@ -49,7 +50,11 @@ impl Node {
                     id: replica.id,
                     leader_epoch: replica.leader_epoch,
                     offset: replica.log.end_offset(),
-                    last_epoch: replica.log.last_epoch().unwrap_or(-1),
+                    last_epoch: if once && replica.compared_in == replica.leader_epoch {
+                        -1
+                    } else {
+                        replica.log.last_epoch().unwrap_or(-1)
+                    },
                     log_start: replica.log.start_offset(),
                 })
                 .collect();
@@ -93,15 +98,16 @@ impl Node {
         if !follows || replica.leader_epoch != asked.leader_epoch || replica.log.end_offset() != asked.offset {
             return;
         }
+        let flaws = &self.config.flaws;
         match got.error {
-            ErrorCode::NONE => {}
+            ErrorCode::NONE => replica.compared_in = asked.leader_epoch,
             ErrorCode::OFFSET_OUT_OF_RANGE if got.log_start > asked.offset => {
                 replica.start_over(got.log_start, now, &mut self.out);
                 return;
             }
             ErrorCode::OFFSET_OUT_OF_RANGE if got.log_end >= 0 && got.log_end < asked.offset => {
                 // An unclean leader has less: the common part is what epochs say, at most its end.
-                replica.diverged(replica.leader_epoch, got.log_end, now, &mut self.out);
+                replica.diverged(replica.leader_epoch, got.log_end, flaws, now, &mut self.out);
                 return;
             }
             _ => {
@@ -110,7 +116,7 @@ impl Node {
             }
         }
         if let Some((epoch, end_offset)) = got.diverging {
-            replica.diverged(epoch, end_offset, now, &mut self.out);
+            replica.diverged(epoch, end_offset, flaws, now, &mut self.out);
             return;
         }
         match replica.copied(got.records, got.high_watermark, got.log_start, now, &mut self.out) {

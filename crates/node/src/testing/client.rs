@@ -80,13 +80,13 @@ impl World {
         self.query(node, 12, &body, 1_000)
     }
 
-    /// Waits until every running node sees all running nodes unfenced.
+    /// Waits until every running node sees all running brokers unfenced.
     pub(crate) fn wait_formed(&mut self, limit_ms: u64) -> bool {
         self.run_until(limit_ms, |w| {
-            let running = w.running();
-            running.iter().all(|id| {
+            let brokers = w.brokers();
+            w.running().iter().all(|id| {
                 let image = w.node(*id).expect("it runs").image();
-                running.iter().all(|other| image.is_active(*other))
+                brokers.iter().all(|other| image.is_active(*other))
             })
         })
     }

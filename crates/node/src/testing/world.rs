@@ -26,11 +26,19 @@ type End = (Party, ConnId);
 
 #[derive(Debug)]
 enum Happening {
-    Arrive(End, Bytes),
-    Connect { from: End, to: Party, listener: Listener },
-    Established(End),
-    Gone(End, Closed),
-    Wake(Party, u64),
+    /// `from` is dialled again and again until it gets through, as long as whoever dials is in the same life.
+    Connect { from: End, life: u64, to: Party, listener: Listener },
+    /// Something reaches a party in this life of it; in a later one its connections are others.
+    Reach { party: Party, life: u64, from: Option<Party>, what: Reaching },
+}
+
+#[derive(Debug)]
+enum Reaching {
+    Accepted(ConnId, Listener),
+    Established(ConnId),
+    Bytes(ConnId, Bytes),
+    Gone(ConnId, Closed),
+    Wake,
 }
 
 #[derive(Debug)]
@@ -39,7 +47,7 @@ struct Process {
     store: MemoryStore,
     lives: u64,
     paused: bool,
-    backlog: Vec<Happening>,
+    backlog: Vec<(Option<Party>, Reaching)>,
 }
 
 /// The world.
@@ -56,6 +64,8 @@ pub(crate) struct World {
     /// When the last byte sent on an end arrives: connections keep their order.
     last_arrival: BTreeMap<End, Ns>,
     cut: BTreeSet<(Party, Party)>,
+    /// What was sent over a cut, in its order: it arrives when all is mended.
+    held: Vec<Happening>,
     next_conn: u64,
     pub(crate) events: Vec<(Ns, Party, Event)>,
     /// What arrived at the client.
@@ -63,11 +73,16 @@ pub(crate) struct World {
     pub(crate) closed: BTreeSet<ConnId>,
     /// A running digest of everything that nodes put out.
     pub(crate) digest: u64,
+    /// Whether it is kept: it costs more than all the rest.
+    pub(crate) digests: bool,
 }
 
 /// How nodes are set up.
 pub(crate) struct Setup {
+    /// Brokers 1, 2, …
     pub(crate) nodes: i32,
+    /// Controllers of their own behind them; with none the brokers are controllers, too.
+    pub(crate) controllers: i32,
     pub(crate) settings: Vec<(&'static str, &'static str)>,
     pub(crate) flaws: Flaws,
 }
@@ -77,7 +92,19 @@ impl Setup {
     pub(crate) fn fast() -> Self {
         let mut settings = FAST.to_vec();
         settings.extend([("min.insync.replicas", "2"), ("offsets.topic.num.partitions", "2")]);
-        Self { nodes: 3, settings, flaws: Flaws::default() }
+        Self { nodes: 3, controllers: 0, settings, flaws: Flaws::default() }
+    }
+
+    fn is_broker(&self, id: Party) -> bool {
+        id <= self.nodes
+    }
+
+    fn is_controller(&self, id: Party) -> bool {
+        self.controllers == 0 || id > self.nodes
+    }
+
+    fn ids(&self) -> std::ops::RangeInclusive<Party> {
+        1..=self.nodes + self.controllers
     }
 }
 
@@ -89,13 +116,13 @@ fn config(id: Party, setup: &Setup) -> NodeConfig {
     }
     NodeConfig {
         node_id: id,
-        roles: Roles { broker: true, controller: true },
+        roles: Roles { broker: setup.is_broker(id), controller: setup.is_controller(id) },
         cluster_id: CLUSTER_ID.to_owned(),
         incarnation: [0; 16],
         rack: None,
-        broker_listener: Some(at(9000 + id)),
-        controller_listener: Some(at(9100 + id)),
-        voters: (1..=setup.nodes).map(|id| Voter { id, at: at(9100 + id) }).collect(),
+        broker_listener: setup.is_broker(id).then(|| at(9000 + id)),
+        controller_listener: setup.is_controller(id).then(|| at(9100 + id)),
+        voters: setup.ids().filter(|id| setup.is_controller(*id)).map(|id| Voter { id, at: at(9100 + id) }).collect(),
         settings,
         flaws: setup.flaws,
     }
@@ -111,17 +138,19 @@ impl World {
             happenings: BTreeMap::new(),
             sequence: 0,
             processes: BTreeMap::new(),
-            configs: (1..=setup.nodes).map(|id| (id, config(id, setup))).collect(),
+            configs: setup.ids().map(|id| (id, config(id, setup))).collect(),
             peers: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             cut: BTreeSet::new(),
+            held: Vec::new(),
             next_conn: 1,
             events: Vec::new(),
             arrived: BTreeMap::new(),
             closed: BTreeSet::new(),
             digest: 0xcbf2_9ce4_8422_2325,
+            digests: true,
         };
-        for id in 1..=setup.nodes {
+        for id in setup.ids() {
             let process =
                 Process { node: None, store: MemoryStore::default(), lives: 0, paused: false, backlog: Vec::new() };
             world.processes.insert(id, process);
@@ -142,6 +171,26 @@ impl World {
     /// Nodes that run.
     pub(crate) fn running(&self) -> Vec<Party> {
         self.processes.iter().filter(|(_, p)| p.node.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// Every node.
+    pub(crate) fn ids(&self) -> Vec<Party> {
+        self.processes.keys().copied().collect()
+    }
+
+    /// Brokers that run.
+    pub(crate) fn brokers(&self) -> Vec<Party> {
+        self.running().into_iter().filter(|id| self.node(*id).is_some_and(|n| n.broker().is_some())).collect()
+    }
+
+    /// Which life of a node this is, its first being 1.
+    pub(crate) fn life(&self, id: Party) -> u64 {
+        self.processes.get(&id).map_or(0, |process| process.lives)
+    }
+
+    /// Whether it stands still.
+    pub(crate) fn is_paused(&self, id: Party) -> bool {
+        self.processes[&id].paused
     }
 
     /// Starts a node with what its store has.
@@ -169,6 +218,12 @@ impl World {
         self.close_all(id);
     }
 
+    /// The machine is gone at once: what was not synced is, too.
+    pub(crate) fn lose_power(&mut self, id: Party) {
+        self.kill(id);
+        self.processes.get_mut(&id).expect("a node").store.lose_power();
+    }
+
     /// The disk is another one when it starts again.
     pub(crate) fn wipe(&mut self, id: Party) {
         self.processes.get_mut(&id).expect("a node").store = MemoryStore::default();
@@ -183,8 +238,9 @@ impl World {
     pub(crate) fn resume(&mut self, id: Party) {
         let process = self.processes.get_mut(&id).expect("a node");
         process.paused = false;
-        for happening in std::mem::take(&mut process.backlog) {
-            self.at(self.now_ns, happening);
+        let life = process.lives;
+        for (from, what) in std::mem::take(&mut process.backlog) {
+            self.at(self.now_ns, Happening::Reach { party: id, life, from, what });
         }
         self.feed(id, Input::Timer);
     }
@@ -204,9 +260,17 @@ impl World {
         self.cut.insert((b, a));
     }
 
-    /// Everything gets through again.
+    /// Nothing gets through one way.
+    pub(crate) fn cut_one_way(&mut self, from: Party, to: Party) {
+        self.cut.insert((from, to));
+    }
+
+    /// Everything gets through again, what was held back first and in its order.
     pub(crate) fn mend(&mut self) {
         self.cut.clear();
+        for happening in std::mem::take(&mut self.held) {
+            self.at(self.now_ns, happening);
+        }
     }
 
     fn close_all(&mut self, id: Party) {
@@ -220,9 +284,15 @@ impl World {
     fn close(&mut self, end: End) {
         if let Some(other) = self.peers.remove(&end) {
             self.peers.remove(&other);
-            let at = self.arrival(end, other);
-            self.at(at, Happening::Gone(other, Closed::ByPeer));
+            let at = self.arrival(end);
+            self.reach(at, other, Some(end.0), Reaching::Gone(other.1, Closed::ByPeer));
         }
+    }
+
+    /// Something reaches a party as it is now.
+    fn reach(&mut self, at: Ns, to: End, from: Option<Party>, what: Reaching) {
+        let life = self.life(to.0);
+        self.at(at, Happening::Reach { party: to.0, life, from, what });
     }
 
     fn at(&mut self, at: Ns, happening: Happening) {
@@ -234,12 +304,11 @@ impl World {
         100_000 + u64::from(self.random.next_u32()) % 900_000
     }
 
-    fn arrival(&mut self, from: End, to: End) -> Ns {
+    fn arrival(&mut self, from: End) -> Ns {
         let delay = self.delay();
         let last = self.last_arrival.get(&from).copied().unwrap_or(0);
         let at = (self.now_ns + delay).max(last + 1);
         self.last_arrival.insert(from, at);
-        let _ = to;
         at
     }
 
@@ -258,7 +327,7 @@ impl World {
         let conn = self.fresh_conn();
         let at = self.now_ns + self.delay();
         self.arrived.insert(conn, Vec::new());
-        self.at(at, Happening::Connect { from: (CLIENT, conn), to: node, listener });
+        self.at(at, Happening::Connect { from: (CLIENT, conn), life: 0, to: node, listener });
         conn
     }
 
@@ -268,8 +337,8 @@ impl World {
         let end = (CLIENT, conn);
         match self.peers.get(&end).copied() {
             Some(other) => {
-                let at = self.arrival(end, other);
-                self.at(at, Happening::Arrive(other, frame.slice(4..)));
+                let at = self.arrival(end);
+                self.reach(at, other, Some(CLIENT), Reaching::Bytes(other.1, frame.slice(4..)));
             }
             None => panic!("{conn:?} does not stand"),
         }
@@ -304,6 +373,16 @@ impl World {
         }
     }
 
+    /// The next so many things happen, none of them after `end`; then it is that late.
+    pub(crate) fn run_steps(&mut self, end: Ns, count: usize) {
+        for _ in 0..count {
+            match self.happenings.first_key_value() {
+                Some(((at, _), _)) if *at <= end => self.step(),
+                _ => return self.now_ns = end,
+            }
+        }
+    }
+
     /// Lets time pass.
     pub(crate) fn run_ms(&mut self, ms: u64) {
         self.run_until(ms, |_| false);
@@ -313,23 +392,31 @@ impl World {
         let Some(((at, _), happening)) = self.happenings.pop_first() else { return };
         self.now_ns = at;
         match happening {
-            Happening::Wake(id, life) => {
-                if self.processes[&id].lives == life {
-                    self.deliver(id, Happening::Wake(id, life));
+            Happening::Connect { from, life, to, listener } => {
+                let dials = from.0 == CLIENT || self.node(from.0).is_some();
+                if dials && self.life(from.0) == life {
+                    self.make_connection(from, to, listener);
                 }
             }
-            Happening::Connect { from, to, listener } => self.make_connection(from, to, listener),
-            Happening::Established(end) | Happening::Gone(end, _) if end.0 == CLIENT => {
-                if matches!(happening, Happening::Gone(..)) {
-                    self.closed.insert(end.1);
+            Happening::Reach { party, life, from, what } => {
+                if self.life(party) != life {
+                    return;
                 }
+                if from.is_some_and(|from| self.cut.contains(&(from, party))) {
+                    return self.held.push(Happening::Reach { party, life, from, what });
+                }
+                if party == CLIENT { self.reach_client(what) } else { self.reach_node(party, from, what) }
             }
-            Happening::Arrive(end, bytes) if end.0 == CLIENT => {
-                self.arrived.entry(end.1).or_default().push(bytes);
+        }
+    }
+
+    fn reach_client(&mut self, what: Reaching) {
+        match what {
+            Reaching::Gone(conn, _) => {
+                self.closed.insert(conn);
             }
-            Happening::Established(end) | Happening::Gone(end, _) | Happening::Arrive(end, _) => {
-                self.deliver(end.0, happening);
-            }
+            Reaching::Bytes(conn, bytes) => self.arrived.entry(conn).or_default().push(bytes),
+            Reaching::Established(_) | Reaching::Accepted(..) | Reaching::Wake => {}
         }
     }
 
@@ -337,47 +424,37 @@ impl World {
         if self.cut.contains(&(from.0, to)) {
             // A SYN that gets lost is sent again.
             let again = self.now_ns + 50 * MS;
-            return self.at(again, Happening::Connect { from, to, listener });
+            let life = self.life(from.0);
+            return self.at(again, Happening::Connect { from, life, to, listener });
         }
         let runs = self.processes.get(&to).is_some_and(|p| p.node.is_some());
         let delay = self.delay();
+        let at = self.now_ns + delay;
         if !runs {
-            let at = self.now_ns + delay;
-            return self.at(at, Happening::Gone(from, Closed::Refused));
+            return self.reach(at, from, Some(to), Reaching::Gone(from.1, Closed::Refused));
         }
         let conn = self.fresh_conn();
         self.peers.insert(from, (to, conn));
         self.peers.insert((to, conn), from);
-        let at = self.now_ns + delay;
-        self.at(at, Happening::Established(from));
+        self.reach(at, from, Some(to), Reaching::Established(from.1));
         self.last_arrival.insert((to, conn), at);
-        self.feed(to, Input::Accepted { conn, listener });
+        self.reach(self.now_ns, (to, conn), None, Reaching::Accepted(conn, listener));
     }
 
-    /// Something reaches a node, unless it stands still or the way is cut.
-    fn deliver(&mut self, id: Party, happening: Happening) {
-        let from = match &happening {
-            Happening::Arrive(end, _) | Happening::Gone(end, _) => self.peers.get(end).map(|(party, _)| *party),
-            _ => None,
-        };
-        if from.is_some_and(|from| self.cut.contains(&(from, id))) {
-            let again = self.now_ns + 20 * MS;
-            return self.at(again, happening);
-        }
+    /// Something reaches a node, unless it stands still.
+    fn reach_node(&mut self, id: Party, from: Option<Party>, what: Reaching) {
         let process = self.processes.get_mut(&id).expect("a node");
         if process.paused {
-            process.backlog.push(happening);
-            return;
+            return process.backlog.push((from, what));
         }
-        match happening {
-            Happening::Arrive((_, conn), bytes) => {
-                self.feed(id, Input::Frame { conn, bytes: BytesMut::from(&bytes[..]) })
-            }
-            Happening::Established((_, conn)) => self.feed(id, Input::Connected { conn }),
-            Happening::Gone((_, conn), why) => self.feed(id, Input::Closed { conn, why }),
-            Happening::Wake(..) => self.feed(id, Input::Timer),
-            Happening::Connect { .. } => unreachable!("nobody is reached by that"),
-        }
+        let input = match what {
+            Reaching::Accepted(conn, listener) => Input::Accepted { conn, listener },
+            Reaching::Established(conn) => Input::Connected { conn },
+            Reaching::Bytes(conn, bytes) => Input::Frame { conn, bytes: BytesMut::from(&bytes[..]) },
+            Reaching::Gone(conn, why) => Input::Closed { conn, why },
+            Reaching::Wake => Input::Timer,
+        };
+        self.feed(id, input);
     }
 
     fn feed(&mut self, id: Party, input: Input) {
@@ -404,14 +481,12 @@ impl World {
                 Output::Connect { conn, node, port, .. } => {
                     let listener = if port >= 9100 { Listener::Controller } else { Listener::Broker };
                     let at = self.now_ns + self.delay();
-                    self.at(at, Happening::Connect { from: (id, conn), to: node, listener });
+                    let life = self.life(id);
+                    self.at(at, Happening::Connect { from: (id, conn), life, to: node, listener });
                 }
                 Output::Close { conn } => self.close((id, conn)),
                 Output::PauseReading { .. } | Output::ResumeReading { .. } => {}
-                Output::WakeAt(at) => {
-                    let life = self.processes[&id].lives;
-                    self.at(at, Happening::Wake(id, life));
-                }
+                Output::WakeAt(at) => self.reach(at, (id, ConnId(0)), None, Reaching::Wake),
                 Output::Event(event) => self.events.push((self.now_ns, id, event)),
                 Output::Halt { why } => {
                     assert!(why.is_empty(), "node {id} halted: {why}");
@@ -427,13 +502,16 @@ impl World {
         assert_eq!(stated, whole.len() - 4, "a frame is as long as it says");
         let end = (id, conn);
         if let Some(other) = self.peers.get(&end).copied() {
-            let at = self.arrival(end, other);
-            self.at(at, Happening::Arrive(other, whole.slice(4..)));
+            let at = self.arrival(end);
+            self.reach(at, other, Some(id), Reaching::Bytes(other.1, whole.slice(4..)));
         }
         self.feed(id, Input::Sent { conn, bytes: whole.len() });
     }
 
     fn mix(&mut self, output: &Output) {
+        if !self.digests {
+            return;
+        }
         for byte in format!("{output:?}").bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

@@ -10,6 +10,7 @@ mod configs;
 mod offsets;
 mod producers;
 mod replication;
+mod schedules;
 mod topics;
 
 /// The wall clock's beginning.
