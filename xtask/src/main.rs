@@ -4,6 +4,7 @@
 
 mod bench;
 mod gap_check;
+mod mock_cluster;
 mod plain_producer;
 mod product;
 
@@ -28,6 +29,9 @@ enum Command {
     /// The producer of the gap check.
     #[command(name = "__plain-producer", hide = true)]
     PlainProducer(plain_producer::Args),
+    /// The cluster of `bench produce --mock`.
+    #[command(name = "__mock-cluster", hide = true)]
+    MockCluster(mock_cluster::Args),
     /// Kills what its parent left behind.
     #[command(name = "__guardian", hide = true)]
     Guardian {
@@ -41,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         Command::GapCheck(args) => gap_check::run(&args),
         Command::Bench(what) => bench::run(&what),
         Command::PlainProducer(args) => plain_producer::run(&args),
+        Command::MockCluster(args) => mock_cluster::run(&args),
         Command::Guardian { args } => metricstream_engine::guardian_main(args),
     }
 }
