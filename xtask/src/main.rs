@@ -5,6 +5,7 @@
 mod bench;
 mod gap_check;
 mod librdkafka_suite;
+mod mock_cluster;
 mod plain_producer;
 mod product;
 
@@ -32,6 +33,9 @@ enum Command {
     /// The producer of the gap check.
     #[command(name = "__plain-producer", hide = true)]
     PlainProducer(plain_producer::Args),
+    /// The cluster of `bench produce --mock`.
+    #[command(name = "__mock-cluster", hide = true)]
+    MockCluster(mock_cluster::Args),
     /// Kills what its parent left behind.
     #[command(name = "__guardian", hide = true)]
     Guardian {
@@ -46,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         Command::LibrdkafkaSuite(args) => librdkafka_suite::run(&args),
         Command::Bench(what) => bench::run(&what),
         Command::PlainProducer(args) => plain_producer::run(&args),
+        Command::MockCluster(args) => mock_cluster::run(&args),
         Command::Guardian { args } => metricstream_engine::guardian_main(args),
     }
 }

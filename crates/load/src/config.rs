@@ -31,6 +31,9 @@ pub enum ConfigError {
 /// How often producers report statistics: the resolution of what is learned from them.
 pub const STATISTICS_INTERVAL_MS: i64 = 200;
 
+/// librdkafka's default of `queue.buffering.max.messages`.
+const QUEUE_MESSAGES: usize = 100_000;
+
 /// A client of the cluster, with the user's own properties (for SASL_SSL) below everything else.
 #[must_use]
 pub fn base(bootstrap: &str, properties: &BTreeMap<String, String>) -> ClientConfig {
@@ -51,6 +54,8 @@ pub struct ProducerConfig {
     pub idempotent: bool,
     /// acks=0: nothing is ever known of a send.
     pub acks_none: bool,
+    /// `queue.buffering.max.messages`: how many messages the client takes before the first has an outcome.
+    pub in_flight_max: usize,
 }
 
 /// A scenario's producer.
@@ -75,7 +80,9 @@ pub fn producer(
     }
     client.set("client.id", &producer.name);
     client.set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
-    Ok(ProducerConfig { client, idempotent, acks_none })
+    let in_flight_max = client.get("queue.buffering.max.messages").and_then(|most| most.parse().ok());
+    let in_flight_max = in_flight_max.unwrap_or(QUEUE_MESSAGES);
+    Ok(ProducerConfig { client, idempotent, acks_none, in_flight_max })
 }
 
 /// Settings of a group member, as a map: it is created in another process.

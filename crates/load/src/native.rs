@@ -45,7 +45,7 @@ pub(crate) struct TopicHandle<C: ProducerContext + 'static> {
 // SAFETY: librdkafka's topic objects are reference counted and all calls on them are thread safe by its documentation.
 unsafe impl<C: ProducerContext + 'static> Send for TopicHandle<C> {}
 
-impl<C: ProducerContext + 'static> TopicHandle<C> {
+impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> TopicHandle<C> {
     /// The topic called `name`, with the client's own topic settings.
     pub(crate) fn new(producer: Arc<BaseProducer<C>>, name: &str) -> Result<Self, String> {
         let text = CString::new(name).map_err(|_| format!("topic name {name:?} has a zero byte"))?;
@@ -55,17 +55,19 @@ impl<C: ProducerContext + 'static> TopicHandle<C> {
         if topic.is_null() { Err(format!("topic {name}: {}", last_error())) } else { Ok(Self { topic, producer }) }
     }
 
-    /// Hands a message over; librdkafka copies key and value. Without a partition the client chooses by key.
+    /// Hands a message over; librdkafka copies key and value. Without a partition the client chooses by key. Its delivery
+    /// report comes with `number`.
     pub(crate) fn send(
         &self,
         partition: Option<i32>,
         key: Option<&[u8]>,
         value: &[u8],
+        number: usize,
     ) -> Result<(), RDKafkaErrorCode> {
         let (key, key_len) = key.map_or((std::ptr::null(), 0), |key| (key.as_ptr().cast::<c_void>(), key.len()));
         // SAFETY: the topic lives as long as `self`; with MSG_F_COPY librdkafka only reads key and value, and only
-        // during the call, in spite of the mutable pointer in its signature; the null opaque is what the delivery
-        // callback's unit type expects.
+        // during the call, in spite of the mutable pointer in its signature; the opaque is never followed: the
+        // delivery callback's type is a number.
         let failed = unsafe {
             native::rd_kafka_produce(
                 self.topic,
@@ -75,7 +77,7 @@ impl<C: ProducerContext + 'static> TopicHandle<C> {
                 value.len(),
                 key,
                 key_len,
-                std::ptr::null_mut(),
+                std::ptr::without_provenance_mut(number),
             )
         };
         if failed == 0 { Ok(()) } else { Err(last_error()) }

@@ -158,13 +158,22 @@ impl Schedule {
             (true, Some(_)) => Some(self.intended_us(self.next)).filter(|at| *at <= now_us),
             (true, None) => (self.start_us..self.end_us).contains(&now_us).then_some(now_us),
         };
-        let lane = (self.next % u64::from(self.lanes)) as u32;
-        let seq = self.next / u64::from(self.lanes);
-        wanted.map(|intended_us| Due {
-            id: MessageId { lane: self.lane_id(lane), seq },
-            partition: self.lane_partition(lane),
-            intended_us,
-        })
+        let id = self.id_of(self.next);
+        wanted.map(|intended_us| Due { id, partition: self.lane_partition(id.lane.lane), intended_us })
+    }
+
+    /// What message `number` over all lanes says of itself if it was handed to the client at `sent_us`, which for an
+    /// unthrottled one is also when it was wanted. Does not depend on what was taken.
+    #[must_use]
+    pub fn identity(&self, number: u64, sent_us: i64) -> Identity {
+        let intended_us = self.rate_per_s.map_or(sent_us, |_| self.intended_us(number));
+        Identity { run_id: self.run_id, id: self.id_of(number), intended_us, sent_us }
+    }
+
+    /// Lanes take turns.
+    fn id_of(&self, number: u64) -> MessageId {
+        let lanes = u64::from(self.lanes);
+        MessageId { lane: self.lane_id((number % lanes) as u32), seq: number / lanes }
     }
 
     /// The message that [`peek`](Self::peek) showed was handed to the client.
@@ -409,6 +418,22 @@ mod tests {
         assert!(refused(&producer(Some(1e15), None), 3, i64::MAX).contains("more than a schedule holds"));
         let small = Producer { message_size_bytes: 47, ..producer(None, None) };
         assert!(refused(&small, 3, 1).contains("message_size_bytes = 47"));
+    }
+
+    #[test]
+    fn what_a_message_says_of_itself_follows_from_its_number() {
+        for rate_per_s in [Some(700.0), None] {
+            let fresh = schedule(rate_per_s, 3);
+            let mut plan = fresh.clone();
+            for number in 0..10 {
+                let now_us = 100_000 + number as i64;
+                assert_eq!(plan.taken(), number);
+                let due = plan.take(now_us).expect("due");
+                let mut value = [0; 100];
+                plan.write_value(&mut value, &due, now_us);
+                assert_eq!(Identity::open(&value, 7), Ok(fresh.identity(number, now_us)));
+            }
+        }
     }
 
     #[test]

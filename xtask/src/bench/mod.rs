@@ -9,7 +9,7 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// The product's producing beside a bare rdkafka loop, in turns, on one Apache Kafka cluster
-    #[command(after_help = "Example:\n  cargo xtask bench produce --rounds 3")]
+    #[command(after_help = "Examples:\n  cargo xtask bench produce --rounds 3\n  cargo xtask bench produce --mock")]
     Produce(produce::Args),
     /// The ledger: operations per second, memory of 100 M messages, and a 10 M-message history checked
     #[command(after_help = "Example:\n  cargo xtask bench ledger")]

@@ -6,6 +6,7 @@
 pub mod catch_up;
 pub mod failover;
 pub mod gaps;
+mod held;
 pub mod isr;
 pub mod latency;
 pub mod normal;
@@ -34,6 +35,7 @@ use crate::sample::{ClientSample, DeliverySample, SendEnd, SendSample};
 use crate::timeline::TimelineEvent;
 
 use gaps::{ANY, Gap, Gaps};
+use held::Held;
 use isr::Cluster;
 
 /// Samples wait this long before they are counted: what the timeline says of their moment may come later than they.
@@ -109,8 +111,8 @@ pub struct Measurements {
     topic_acks: Vec<usize>,
     now_us: i64,
     released_us: i64,
-    held_sends: Vec<SendSample>,
-    held_deliveries: Vec<DeliverySample>,
+    held_sends: Held<SendSample>,
+    held_deliveries: Held<DeliverySample>,
     steps: steps::Steps,
     phases: phases::Phases,
     cluster: Cluster,
@@ -206,8 +208,8 @@ impl Measurements {
             first_client: false,
             now_us: i64::MIN,
             released_us: i64::MIN,
-            held_sends: Vec::new(),
-            held_deliveries: Vec::new(),
+            held_sends: Held::default(),
+            held_deliveries: Held::default(),
             steps: steps::Steps::new(scenario),
             phases: phases::Phases::default(),
             cluster: Cluster::new(partitions),
@@ -245,16 +247,14 @@ impl Measurements {
 
     /// Sends whose outcome is known, or that were still open at the end of load.
     pub fn sends(&mut self, samples: &[SendSample]) {
-        self.held_sends.extend_from_slice(samples);
-        if let Some(latest_us) = samples.iter().map(|sample| sample.done_us).max() {
+        if let Some(latest_us) = self.held_sends.extend(samples) {
             self.advance(latest_us);
         }
     }
 
     /// Deliveries to group members.
     pub fn deliveries(&mut self, samples: &[DeliverySample]) {
-        self.held_deliveries.extend_from_slice(samples);
-        if let Some(latest_us) = samples.iter().map(|sample| sample.delivered_us).max() {
+        if let Some(latest_us) = self.held_deliveries.extend(samples) {
             self.advance(latest_us);
         }
     }
@@ -283,22 +283,20 @@ impl Measurements {
             self.release_deliveries(ripe_us);
         }
         // A flood must not fill memory: what waits longest is counted with what is known by now.
-        if self.held_sends.len() > HELD_MAX {
-            let mut done: Vec<i64> = self.held_sends.iter().map(|sample| sample.done_us).collect();
-            let (_, median_us, _) = done.select_nth_unstable(HELD_MAX / 2);
-            let median_us = *median_us;
+        if self.held_sends.len() > HELD_MAX
+            && let Some(median_us) = self.held_sends.median_us()
+        {
             self.release_sends(median_us);
         }
-        if self.held_deliveries.len() > HELD_MAX {
-            let mut done: Vec<i64> = self.held_deliveries.iter().map(|sample| sample.delivered_us).collect();
-            let (_, median_us, _) = done.select_nth_unstable(HELD_MAX / 2);
-            let median_us = *median_us;
+        if self.held_deliveries.len() > HELD_MAX
+            && let Some(median_us) = self.held_deliveries.median_us()
+        {
             self.release_deliveries(median_us);
         }
     }
 
     fn release_sends(&mut self, ripe_us: i64) {
-        let mut ripe = take_ripe(&mut self.held_sends, |sample| sample.done_us <= ripe_us);
+        let mut ripe = self.held_sends.take(ripe_us);
         ripe.sort_by_key(|sample| (sample.done_us, sample.intended_us));
         self.write_threshold_us = self.writes.threshold_us();
         for sample in &ripe {
@@ -307,7 +305,7 @@ impl Measurements {
     }
 
     fn release_deliveries(&mut self, ripe_us: i64) {
-        let mut ripe = take_ripe(&mut self.held_deliveries, |sample| sample.delivered_us <= ripe_us);
+        let mut ripe = self.held_deliveries.take(ripe_us);
         ripe.sort_by_key(|sample| (sample.delivered_us, sample.tp, sample.offset));
         for sample in &ripe {
             self.count_delivery(sample);
@@ -471,13 +469,6 @@ impl Measurements {
             }
         }
     }
-}
-
-/// Takes out what is ripe; the rest stays in its order.
-fn take_ripe<T: Copy>(held: &mut Vec<T>, is_ripe: impl Fn(&T) -> bool) -> Vec<T> {
-    let ripe = held.iter().filter(|sample| is_ripe(sample)).copied().collect();
-    held.retain(|sample| !is_ripe(sample));
-    ripe
 }
 
 /// The acks setting in librdkafka's spelling of a producer's effective configuration.

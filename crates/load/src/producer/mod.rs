@@ -1,10 +1,12 @@
 //! One producer: a client, a thread that sends by the open-loop schedule, and a thread that hears of outcomes.
 //!
-//! No state is kept per message: what a delivery report needs to know (lane, sequence, times) is the identity in the
-//! message itself. The schedule never resets; what the client does not take stays due.
+//! A message carries its number as the client's opaque: lane, sequence and the intended time follow from it by the schedule's
+//! arithmetic, and a ring remembers when the newest were handed over. Of what fell out of the ring the identity in the
+//! message itself tells. The schedule never resets; what the client does not take stays due.
 
 mod outbox;
 mod outcome;
+mod sent_times;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,7 @@ use crate::load::LoadError;
 use crate::native::{TopicHandle, persistence};
 use crate::progress::ProducerCounters;
 use outbox::{Ended, Outbox};
+use sent_times::SentTimes;
 
 /// How often batches are told and commands looked at.
 const TURN: Duration = Duration::from_millis(20);
@@ -108,6 +111,8 @@ impl ProducerHandle {
             name: plan.name.clone(),
             topic: plan.topic.clone(),
             topic_index: plan.topic_index,
+            schedule: plan.schedule.clone(),
+            sent_times: SentTimes::new(plan.config.in_flight_max),
             run_id: plan.run_id,
             acks_none: plan.config.acks_none,
             time: plan.time,
@@ -199,7 +204,10 @@ fn send_all(topic: &TopicHandle<Context>, mut schedule: Schedule, time: RunTime,
         };
         schedule.write_value(&mut value, &due, now_us);
         let key = schedule.lane_key(due.id.lane.lane);
-        match topic.send(due.partition, key.as_ref().map(|key| key.as_bytes()), &value) {
+        let number = schedule.taken();
+        // Before it is handed over: its report may come at once.
+        context.sent_times.note(number, now_us);
+        match topic.send(due.partition, key.as_ref().map(|key| key.as_bytes()), &value, number as usize) {
             Ok(()) => published(&mut schedule, shared, now_us),
             Err(RDKafkaErrorCode::QueueFull) => {
                 let owed = schedule.intended_total().map_or(0, |_| schedule.due(now_us));
@@ -253,6 +261,9 @@ struct Context {
     name: String,
     topic: String,
     topic_index: TopicIndex,
+    /// As it was before the first send: only its arithmetic is used.
+    schedule: Schedule,
+    sent_times: SentTimes,
     run_id: u64,
     acks_none: bool,
     time: RunTime,
@@ -340,9 +351,16 @@ impl Context {
         }
     }
 
-    fn report(&self, message: &BorrowedMessage<'_>, error: Option<&KafkaError>) {
+    fn identity(&self, message: &BorrowedMessage<'_>, number: u64) -> Option<Identity> {
+        if let Some(sent_us) = self.sent_times.of(number) {
+            return Some(self.schedule.identity(number, sent_us));
+        }
+        message.payload().and_then(|value| Identity::open(value, self.run_id).ok())
+    }
+
+    fn report(&self, message: &BorrowedMessage<'_>, number: u64, error: Option<&KafkaError>) {
         let done_us = self.time.now_us();
-        let Some(Ok(identity)) = message.payload().map(|value| Identity::open(value, self.run_id)) else {
+        let Some(identity) = self.identity(message, number) else {
             // The client gave back something else than it was given: nothing can be said of any message.
             tracing::error!(topic = self.topic, "a delivery report without an identity");
             return;
@@ -403,12 +421,13 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = ();
+    /// The message's number over all lanes.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         match result {
-            Ok(message) => self.report(message, None),
-            Err((error, message)) => self.report(message, Some(error)),
+            Ok(message) => self.report(message, number as u64, None),
+            Err((error, message)) => self.report(message, number as u64, Some(error)),
         }
     }
 }
