@@ -368,8 +368,11 @@ impl Replica {
     }
 
     fn truncate(&mut self, offset: i64, now: Now, out: &mut Outputs) {
-        if offset < self.log.end_offset() {
-            self.log.truncate_to(offset, now, out);
+        let cuts = offset < self.log.end_offset();
+        // Where there is nothing to cut the log still forgets an epoch that began at its end, in which this replica led and
+        // wrote nothing: its leader does not know that epoch and would find a divergence for ever.
+        self.log.truncate_to(offset, now, out);
+        if cuts {
             self.high_watermark = self.high_watermark.min(offset);
             self.tell_truncated(offset, out);
         }

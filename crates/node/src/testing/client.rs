@@ -164,8 +164,9 @@ impl World {
     /// All values that a consumer sees on a partition.
     pub(crate) fn consume(&mut self, topic: &str, partition: i32) -> Vec<Bytes> {
         let mut values = Vec::new();
-        let Some(leader) = self.leader(topic, partition) else { return values };
+        let Some(mut leader) = self.leader(topic, partition) else { return values };
         let id = self.node(leader).expect("it runs").image().names[topic];
+        let end_ns = self.now_ns + 5_000 * crate::time::MS;
         let mut offset = 0;
         loop {
             let asked = FetchPartition {
@@ -178,6 +179,12 @@ impl World {
             let body = FetchRequest { max_wait_ms: 0, max_bytes: 1 << 20, topics, ..FetchRequest::default() };
             let Some(mut answer) = self.query(leader, 17, &body, 1_000) else { return values };
             let data = answer.responses.remove(0).partitions.remove(0);
+            if data.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER.0 && self.now_ns < end_ns {
+                // Leadership may move while somebody reads.
+                self.run_ms(10);
+                leader = self.leader(topic, partition).unwrap_or(leader);
+                continue;
+            }
             assert_eq!(data.error_code, 0, "{data:?}");
             let mut records = data.records.expect("never null").into_bytes();
             let before = offset;

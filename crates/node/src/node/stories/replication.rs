@@ -53,6 +53,29 @@ fn when_a_leader_is_killed_another_replica_leads_and_nothing_acknowledged_is_los
 }
 
 #[test]
+fn a_replica_that_led_and_wrote_nothing_follows_a_leader_that_never_heard_of_its_epoch() {
+    let mut world = with_topic(8);
+    world.produce_for_sure("metrics", 0, b"first", 5_000);
+    let mut led = Vec::new();
+    for _ in 0..2 {
+        let leader = world.leader("metrics", 0).unwrap();
+        world.kill(leader);
+        led.push(leader);
+        let other = |w: &mut World| w.leader("metrics", 0).is_some_and(|l| !led.contains(&l));
+        if led.len() == 1 {
+            assert!(world.run_until(3_000, other), "another replica leads");
+        }
+    }
+    // One node of three decides nothing: the last replica is elected once another one is back.
+    world.start(led[1]);
+    assert!(world.run_until(5_000, |w| w.leader("metrics", 0).is_some_and(|l| !led.contains(&l))));
+    world.start(led[0]);
+    assert!(world.run_until(5_000, |w| isr(w, 0).len() == 3), "all are in sync: {:?}", isr(&world, 0));
+    world.produce_for_sure("metrics", 0, b"second", 5_000);
+    assert_eq!(world.consume("metrics", 0), [&b"first"[..], b"second"]);
+}
+
+#[test]
 fn the_same_seed_gives_byte_identical_outputs() {
     let run = || {
         let mut world = with_topic(7);
