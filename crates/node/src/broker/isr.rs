@@ -144,19 +144,24 @@ impl Leading {
     }
 
     /// The controller decided within this epoch: what was proposed has been accepted or is void.
-    /// An answer to AlterPartition names no replicas: those stay as they are.
     pub(super) fn committed(&mut self, image: &PartitionImage) {
         if image.partition_epoch < self.partition_epoch {
             return;
         }
-        self.isr.clone_from(&image.isr);
-        self.partition_epoch = image.partition_epoch;
-        self.recovering = image.recovering;
-        self.proposal = None;
-        if !image.replicas.is_empty() {
-            self.replicas = image.replicas.len();
-            self.followers.retain(|id, _| image.replicas.contains(id));
+        self.accepted(image);
+        self.replicas = image.replicas.len();
+        self.followers.retain(|id, _| image.replicas.contains(id));
+    }
+
+    /// The controller's answer to a proposal, which tells the ISR and not the replicas: those stay as they are.
+    pub(super) fn accepted(&mut self, answer: &PartitionImage) {
+        if answer.partition_epoch < self.partition_epoch {
+            return;
         }
+        self.isr.clone_from(&answer.isr);
+        self.partition_epoch = answer.partition_epoch;
+        self.recovering = answer.recovering;
+        self.proposal = None;
     }
 
     /// A follower fetched. Gives whether its log begins elsewhere than before.

@@ -238,7 +238,7 @@ impl Replica {
             && own
         {
             self.partition_epoch = image.partition_epoch;
-            leading.committed(image);
+            leading.accepted(image);
         }
     }
 

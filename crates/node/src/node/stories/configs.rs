@@ -35,8 +35,11 @@ fn shown(one: &DescribeConfigsResourceResult) -> (&str, &str, i8) {
     (&one.name, one.value.as_deref().unwrap_or_default(), one.config_source)
 }
 
-/// Errors of changes to one resource: name, operation, value.
-fn altered(world: &mut World, version: i16, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> i16 {
+/// Name, operation, value.
+type Change<'a> = (&'a str, i8, Option<&'a str>);
+
+/// The error of changes to one resource.
+fn altered(world: &mut World, version: i16, kind: i8, name: &str, changes: &[Change<'_>]) -> i16 {
     let configs = changes.iter().map(|(name, config_operation, value)| AlterableConfig {
         name: (*name).into(),
         config_operation: *config_operation,
@@ -97,7 +100,7 @@ fn settings_are_set_taken_back_and_lists_get_more_and_less() {
     assert_eq!(altered(&mut world, 1, TOPIC, "metrics", &[("cleanup.policy", 1, None)]), 0);
     assert_eq!(value(&mut world, "cleanup.policy"), ("delete".into(), 5));
     let (config, request) = (ErrorCode::INVALID_CONFIG.0, ErrorCode::INVALID_REQUEST.0);
-    let wrong: &[(&[(&str, i8, Option<&str>)], i16)] = &[
+    let wrong: &[(&[Change<'_>], i16)] = &[
         (&[("retention.ms", 2, Some("1"))], config),
         (&[("retention.ms", 0, Some("soon"))], config),
         (&[("no.such.setting", 0, Some("1"))], config),

@@ -104,7 +104,7 @@ fn transactions_are_refused_for_good_and_not_advertised() {
     }
     let topics = vec![AddPartitionsToTxnTopic { name: "metrics".into(), partitions: vec![1] }];
     let body = AddPartitionsToTxnRequest {
-        v3_and_below_transactional_id: transactional_id.clone(),
+        v3_and_below_transactional_id: transactional_id,
         v3_and_below_topics: topics.clone(),
         ..AddPartitionsToTxnRequest::default()
     };
