@@ -210,7 +210,7 @@ pub const SETTLE: Table = Table {
         key("isr_full_s", "0 to 3600", "120", "Wait this long for every ISR to be full, after the timeline is done."),
         key("drain_s", "0 to 3600", "90", "Wait this long for sends that are still open."),
         key("group_catch_up_s", "0 to 3600", "60", "Wait this long for groups to read to the end."),
-        key("heal", "true, false", "true", "Whether whatever the timeline left broken is started again."),
+        key("heal", "true, false", "true", "Whether whatever the timeline left broken is started again, and mended."),
     ],
 };
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use metricstream_scenario::guarantee::derive;
+use metricstream_scenario::text::sides;
 use metricstream_scenario::{Claim, ClaimValue, Scenario, Step, When, builtin, parse, to_toml};
 
 fn when(step: &Step) -> String {
@@ -25,6 +26,13 @@ fn what(step: &Step) -> String {
         metricstream_scenario::Action::Chaos { for_s, every_s, kinds } => {
             format!("for {for_s} s every {every_s} s of {}", kinds.join(", "))
         }
+        metricstream_scenario::Action::Partition { groups } => {
+            groups.iter().map(|group| sides(group)).collect::<Vec<_>>().join(" | ")
+        }
+        metricstream_scenario::Action::SlowLink { between, delay_ms, jitter_ms, .. } => {
+            format!("{} by {delay_ms} + {jitter_ms} ms", sides(between))
+        }
+        metricstream_scenario::Action::Mend { step } => step.clone().unwrap_or_default(),
         action => action.target().map_or(String::new(), ToString::to_string),
     };
     format!("{} {rest}", step.action.word())

@@ -164,7 +164,7 @@ fn mistakes_of_the_claims() {
         ("id='c'\nmeasure='assignment'\nvalue='[P0]'\nstep='k'\nof='group-1/Z'", 12, "no member `Z`; its members: A"),
         ("id='c'\nmeasure='leaders_distinct'\nvalue=1\nstep='k'", 7, "needs `after_s`"),
         ("id='c'\nmeasure='quorum_available'\nvalue=true\nstep='k'\nop='<='", 12, "allowed: \"==\""),
-        ("id='c'\nmeasure='caught_up_s'\nvalue=1\nstep='k'", 11, "is about a start or resume"),
+        ("id='c'\nmeasure='caught_up_s'\nvalue=1\nstep='k'", 11, "is about a start, resume or mend"),
         ("measure='lost'\nvalue=0", 7, "no `id`"),
     ];
     check(&cases, claim);
