@@ -373,7 +373,9 @@ pub fn event_of_fault(action: &Action, topology: &Topology, active_controller: b
             active_controller.then_some(Event::ActiveControllerKilled)
         }
         Action::Stop(target) if controller_only(target) => None,
-        Action::Kill(_) | Action::Pause(_) | Action::Partition { .. } | Action::Isolate { .. } if active_controller => Some(Event::CombinedActiveKilled),
+        Action::Kill(_) | Action::Pause(_) | Action::Partition { .. } | Action::Isolate { .. } if active_controller => {
+            Some(Event::CombinedActiveKilled)
+        }
         Action::Kill(_) => Some(Event::BrokerKilled),
         Action::Pause(_) | Action::Partition { .. } | Action::Isolate { .. } => Some(Event::BrokerPaused),
         Action::Stop(_) => Some(Event::ControlledShutdown),

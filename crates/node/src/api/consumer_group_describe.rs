@@ -12,13 +12,13 @@ const NEW_PROTOCOL: i8 = 1;
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: ConsumerGroupDescribeRequest, _version: i16) -> GroupRequest {
+pub(crate) fn decode(request: ConsumerGroupDescribeRequest, _version: i16) -> GroupRequest {
     GroupRequest::ConsumerGroupDescribe { groups: request.group_ids }
 }
 
 /// To the wire.
 #[must_use]
-pub fn encode(groups: Vec<ConsumerDescription>, _version: i16) -> ConsumerGroupDescribeResponse {
+pub(crate) fn encode(groups: Vec<ConsumerDescription>, _version: i16) -> ConsumerGroupDescribeResponse {
     let group = |g: ConsumerDescription| DescribedGroup {
         error_code: g.error.0,
         error_message: g.message,

@@ -9,7 +9,7 @@ use crate::group::{Client, ConsumerGroupHeartbeat, ConsumerGroupHeartbeatAnswer,
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: ConsumerGroupHeartbeatRequest, version: i16, client: Client) -> GroupRequest {
+pub(crate) fn decode(request: ConsumerGroupHeartbeatRequest, version: i16, client: Client) -> GroupRequest {
     let owned = request.topic_partitions.map(|ts| ts.into_iter().map(|t| (t.topic_id, t.partitions)).collect());
     GroupRequest::ConsumerGroupHeartbeat(ConsumerGroupHeartbeat {
         client,
@@ -29,7 +29,7 @@ pub fn decode(request: ConsumerGroupHeartbeatRequest, version: i16, client: Clie
 
 /// To the wire.
 #[must_use]
-pub fn encode(answer: ConsumerGroupHeartbeatAnswer, _version: i16) -> ConsumerGroupHeartbeatResponse {
+pub(crate) fn encode(answer: ConsumerGroupHeartbeatAnswer, _version: i16) -> ConsumerGroupHeartbeatResponse {
     let topic = |(topic_id, partitions)| TopicPartitions { topic_id, partitions };
     let assignment = answer.assignment.map(|ts| Assignment { topic_partitions: ts.into_iter().map(topic).collect() });
     ConsumerGroupHeartbeatResponse {

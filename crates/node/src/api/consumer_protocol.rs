@@ -6,6 +6,6 @@ use metricstream_wire::api::consumer_protocol::{ConsumerProtocolSubscription, Em
 
 /// The topics of a subscription; `None` if it is none.
 #[must_use]
-pub fn subscribed_topics(metadata: &Bytes) -> Option<Vec<String>> {
+pub(crate) fn subscribed_topics(metadata: &Bytes) -> Option<Vec<String>> {
     ConsumerProtocolSubscription::from_bytes(metadata.clone()).ok().map(|subscription| subscription.topics)
 }

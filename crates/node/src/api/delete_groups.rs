@@ -7,13 +7,13 @@ use crate::group::GroupRequest;
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: DeleteGroupsRequest, _version: i16) -> GroupRequest {
+pub(crate) fn decode(request: DeleteGroupsRequest, _version: i16) -> GroupRequest {
     GroupRequest::DeleteGroups { groups: request.groups_names }
 }
 
 /// To the wire.
 #[must_use]
-pub fn encode(results: Vec<(String, ErrorCode)>, _version: i16) -> DeleteGroupsResponse {
+pub(crate) fn encode(results: Vec<(String, ErrorCode)>, _version: i16) -> DeleteGroupsResponse {
     let result = |(group_id, error): (String, ErrorCode)| DeletableGroupResult { group_id, error_code: error.0 };
     DeleteGroupsResponse { throttle_time_ms: 0, results: results.into_iter().map(result).collect() }
 }

@@ -10,13 +10,13 @@ use crate::group::{ClassicDescription, ClassicMemberDescription, GroupRequest};
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: DescribeGroupsRequest, _version: i16) -> GroupRequest {
+pub(crate) fn decode(request: DescribeGroupsRequest, _version: i16) -> GroupRequest {
     GroupRequest::DescribeGroups { groups: request.groups }
 }
 
 /// To the wire. A group that is not there is `Dead` without an error until version 5, and an error from 6 on (KIP-1043).
 #[must_use]
-pub fn encode(groups: Vec<ClassicDescription>, version: i16) -> DescribeGroupsResponse {
+pub(crate) fn encode(groups: Vec<ClassicDescription>, version: i16) -> DescribeGroupsResponse {
     let group = |g: ClassicDescription| {
         let absent = g.error == ErrorCode::GROUP_ID_NOT_FOUND;
         let error = if absent && version < 6 { ErrorCode::NONE } else { g.error };

@@ -7,7 +7,7 @@ use crate::group::{GroupRequest, Heartbeat};
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: HeartbeatRequest, _version: i16) -> GroupRequest {
+pub(crate) fn decode(request: HeartbeatRequest, _version: i16) -> GroupRequest {
     GroupRequest::Heartbeat(Heartbeat {
         group_id: request.group_id,
         generation: request.generation_id,
@@ -18,6 +18,6 @@ pub fn decode(request: HeartbeatRequest, _version: i16) -> GroupRequest {
 
 /// To the wire.
 #[must_use]
-pub fn encode(error: ErrorCode, _version: i16) -> HeartbeatResponse {
+pub(crate) fn encode(error: ErrorCode, _version: i16) -> HeartbeatResponse {
     HeartbeatResponse { throttle_time_ms: 0, error_code: error.0 }
 }

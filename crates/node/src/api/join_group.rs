@@ -6,7 +6,7 @@ use crate::group::{Client, GroupRequest, JoinGroup, JoinGroupAnswer};
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: JoinGroupRequest, version: i16, client: Client) -> GroupRequest {
+pub(crate) fn decode(request: JoinGroupRequest, version: i16, client: Client) -> GroupRequest {
     // Version 0 had one timeout for both.
     let rebalance_timeout_ms = if version == 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms };
     GroupRequest::JoinGroup(JoinGroup {
@@ -25,7 +25,7 @@ pub fn decode(request: JoinGroupRequest, version: i16, client: Client) -> GroupR
 
 /// To the wire.
 #[must_use]
-pub fn encode(answer: JoinGroupAnswer, version: i16) -> JoinGroupResponse {
+pub(crate) fn encode(answer: JoinGroupAnswer, version: i16) -> JoinGroupResponse {
     // The name could not be null until version 7.
     let protocol_name = answer.protocol_name.or_else(|| (version < 7).then(String::new));
     let member = |m: crate::group::JoinedMember| JoinGroupResponseMember {

@@ -7,7 +7,7 @@ use crate::group::{GroupRequest, LeaveGroup, LeaveGroupAnswer};
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: LeaveGroupRequest, version: i16) -> GroupRequest {
+pub(crate) fn decode(request: LeaveGroupRequest, version: i16) -> GroupRequest {
     let members = if version < 3 {
         vec![(request.member_id, None)]
     } else {
@@ -18,7 +18,7 @@ pub fn decode(request: LeaveGroupRequest, version: i16) -> GroupRequest {
 
 /// To the wire. Until version 2 the error of the only member is that of the answer.
 #[must_use]
-pub fn encode(answer: LeaveGroupAnswer, version: i16) -> LeaveGroupResponse {
+pub(crate) fn encode(answer: LeaveGroupAnswer, version: i16) -> LeaveGroupResponse {
     let mut error = answer.error;
     if version < 3 && error.is_none() {
         error = answer.members.first().map_or(error, |(_, _, of_member)| *of_member);

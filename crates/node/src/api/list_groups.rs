@@ -6,13 +6,13 @@ use crate::group::{GroupRequest, ListGroups, ListGroupsAnswer, ListedGroup};
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: ListGroupsRequest, _version: i16) -> GroupRequest {
+pub(crate) fn decode(request: ListGroupsRequest, _version: i16) -> GroupRequest {
     GroupRequest::ListGroups(ListGroups { states: request.states_filter, types: request.types_filter })
 }
 
 /// To the wire.
 #[must_use]
-pub fn encode(answer: ListGroupsAnswer, _version: i16) -> ListGroupsResponse {
+pub(crate) fn encode(answer: ListGroupsAnswer, _version: i16) -> ListGroupsResponse {
     let group = |g: ListedGroup| wire::ListedGroup {
         group_id: g.group_id,
         protocol_type: g.protocol_type,

@@ -1,19 +1,14 @@
 //! OffsetCommit (8), versions 2 to 9 as Apache Kafka 4.1 advertises them. Missing: version 10 (topics by id), throttling.
 
-use std::ops::RangeInclusive;
-
 use metricstream_wire::api::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
 use crate::group::{GroupRequest, NewOffset, OffsetCommit, OffsetCommitAnswer};
 
-/// What is advertised.
-pub const VERSIONS: RangeInclusive<i16> = 2..=9;
-
 /// From the wire.
 #[must_use]
-pub fn decode(request: OffsetCommitRequest, version: i16) -> GroupRequest {
+pub(crate) fn decode(request: OffsetCommitRequest, version: i16) -> GroupRequest {
     let offsets = |topic: metricstream_wire::api::offset_commit::OffsetCommitRequestTopic| {
         let each = topic.partitions.into_iter().map(|p| NewOffset {
             partition: p.partition_index,
@@ -36,7 +31,7 @@ pub fn decode(request: OffsetCommitRequest, version: i16) -> GroupRequest {
 
 /// To the wire.
 #[must_use]
-pub fn encode(answer: OffsetCommitAnswer, _version: i16) -> OffsetCommitResponse {
+pub(crate) fn encode(answer: OffsetCommitAnswer, _version: i16) -> OffsetCommitResponse {
     let topic = |(name, partitions): (String, Vec<(i32, metricstream_wire::ErrorCode)>)| {
         let each = |(partition_index, error): (i32, metricstream_wire::ErrorCode)| OffsetCommitResponsePartition {
             partition_index,

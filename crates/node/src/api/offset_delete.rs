@@ -9,7 +9,7 @@ use crate::group::{GroupRequest, OffsetDelete, OffsetDeleteAnswer};
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: OffsetDeleteRequest, _version: i16) -> GroupRequest {
+pub(crate) fn decode(request: OffsetDeleteRequest, _version: i16) -> GroupRequest {
     let topic = |t: metricstream_wire::api::offset_delete::OffsetDeleteRequestTopic| {
         (t.name, t.partitions.into_iter().map(|p| p.partition_index).collect())
     };
@@ -19,7 +19,7 @@ pub fn decode(request: OffsetDeleteRequest, _version: i16) -> GroupRequest {
 
 /// To the wire.
 #[must_use]
-pub fn encode(answer: OffsetDeleteAnswer, _version: i16) -> OffsetDeleteResponse {
+pub(crate) fn encode(answer: OffsetDeleteAnswer, _version: i16) -> OffsetDeleteResponse {
     let topic = |(name, partitions): (String, Vec<(i32, ErrorCode)>)| {
         let each = |(partition_index, error): (i32, ErrorCode)| OffsetDeleteResponsePartition {
             partition_index,

@@ -1,8 +1,6 @@
 //! OffsetFetch (9), versions 1 to 9 as Apache Kafka 4.1 advertises them; of one group until 7, of several from 8 on.
 //! Missing: version 10 (topics by id), throttling. `require_stable` never has to wait: there are no transactions yet.
 
-use std::ops::RangeInclusive;
-
 use metricstream_wire::api::offset_fetch::{
     OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -10,12 +8,9 @@ use metricstream_wire::api::offset_fetch::{
 
 use crate::group::{FetchedOffset, GroupRequest, OffsetFetch, OffsetFetchGroup, OffsetFetchGroupAnswer};
 
-/// What is advertised.
-pub const VERSIONS: RangeInclusive<i16> = 1..=9;
-
 /// From the wire.
 #[must_use]
-pub fn decode(request: OffsetFetchRequest, version: i16) -> GroupRequest {
+pub(crate) fn decode(request: OffsetFetchRequest, version: i16) -> GroupRequest {
     let groups = if version < 8 {
         let topics = request.topics.map(|ts| ts.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         vec![OffsetFetchGroup { group_id: request.group_id, member_id: None, member_epoch: -1, topics }]
@@ -33,7 +28,7 @@ pub fn decode(request: OffsetFetchRequest, version: i16) -> GroupRequest {
 
 /// To the wire. Version 1 has an error only in the partitions, the later ones in the group as well.
 #[must_use]
-pub fn encode(groups: Vec<OffsetFetchGroupAnswer>, version: i16) -> OffsetFetchResponse {
+pub(crate) fn encode(groups: Vec<OffsetFetchGroupAnswer>, version: i16) -> OffsetFetchResponse {
     let mut response = OffsetFetchResponse::default();
     if version >= 8 {
         response.groups = groups.into_iter().map(group).collect();

@@ -20,8 +20,6 @@ pub(crate) struct Context<'a> {
     pub(crate) node_id: i32,
     /// Where this node's controller listens, if it has one.
     pub(crate) listener: Option<&'a Address>,
-    /// Who is asked.
-    pub(crate) to: i32,
 }
 
 impl Context<'_> {

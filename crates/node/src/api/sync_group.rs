@@ -6,7 +6,7 @@ use crate::group::{GroupRequest, SyncGroup, SyncGroupAnswer};
 
 /// From the wire.
 #[must_use]
-pub fn decode(request: SyncGroupRequest, version: i16) -> GroupRequest {
+pub(crate) fn decode(request: SyncGroupRequest, version: i16) -> GroupRequest {
     let known = |text: Option<String>| if version >= 5 { text } else { None };
     GroupRequest::SyncGroup(SyncGroup {
         group_id: request.group_id,
@@ -21,7 +21,7 @@ pub fn decode(request: SyncGroupRequest, version: i16) -> GroupRequest {
 
 /// To the wire; every version has the same answer.
 #[must_use]
-pub fn encode(answer: SyncGroupAnswer, _version: i16) -> SyncGroupResponse {
+pub(crate) fn encode(answer: SyncGroupAnswer, _version: i16) -> SyncGroupResponse {
     SyncGroupResponse {
         throttle_time_ms: 0,
         error_code: answer.error.0,

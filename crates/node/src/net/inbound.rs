@@ -12,7 +12,7 @@ const UNSENT_MAX: usize = 8 << 20;
 
 /// Names a request: to whom its answer goes, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestRef {
+pub(crate) struct RequestRef {
     /// The connection.
     pub conn: ConnId,
     /// Its number on it.
@@ -34,56 +34,38 @@ struct Inbound {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct InboundConnections {
+pub(crate) struct InboundConnections {
     connections: BTreeMap<ConnId, Inbound>,
 }
 
 impl InboundConnections {
     /// Somebody connected.
-    pub fn opened(&mut self, conn: ConnId, listener: Listener) {
+    pub(crate) fn opened(&mut self, conn: ConnId, listener: Listener) {
         let fresh =
             Inbound { listener, broker: None, first: 0, answers: VecDeque::new(), unsent_bytes: 0, paused: false };
         self.connections.insert(conn, fresh);
     }
 
     /// A connection is gone. Gives the broker that spoke on it.
-    pub fn closed(&mut self, conn: ConnId) -> Option<i32> {
+    pub(crate) fn closed(&mut self, conn: ConnId) -> Option<i32> {
         self.connections.remove(&conn).and_then(|c| c.broker)
     }
 
     /// Through which door it came; `None` where it is gone.
     #[must_use]
-    pub fn listener(&self, conn: ConnId) -> Option<Listener> {
+    pub(crate) fn listener(&self, conn: ConnId) -> Option<Listener> {
         self.connections.get(&conn).map(|c| c.listener)
     }
 
-    /// Whether there is such a connection.
-    #[must_use]
-    pub fn is_open(&self, conn: ConnId) -> bool {
-        self.connections.contains_key(&conn)
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
-    }
-
     /// A broker speaks on this connection.
-    pub fn spoken_by(&mut self, conn: ConnId, broker: i32) {
+    pub(crate) fn spoken_by(&mut self, conn: ConnId, broker: i32) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.broker = Some(broker);
         }
     }
 
     /// A request came: its place in the queue.
-    pub fn request(&mut self, conn: ConnId, out: &mut Outputs) -> Option<RequestRef> {
+    pub(crate) fn request(&mut self, conn: ConnId, out: &mut Outputs) -> Option<RequestRef> {
         let connection = self.connections.get_mut(&conn)?;
         let serial = connection.first + connection.answers.len() as u64;
         connection.answers.push_back(None);
@@ -92,7 +74,7 @@ impl InboundConnections {
     }
 
     /// A request is answered, with nothing where the protocol wants no answer; it leaves as soon as those before it have.
-    pub fn answer(&mut self, request: RequestRef, parts: Option<Vec<Part>>, out: &mut Outputs) {
+    pub(crate) fn answer(&mut self, request: RequestRef, parts: Option<Vec<Part>>, out: &mut Outputs) {
         let Some(connection) = self.connections.get_mut(&request.conn) else { return };
         let place = request.serial.checked_sub(connection.first).and_then(|n| usize::try_from(n).ok());
         let Some(slot) = place.and_then(|n| connection.answers.get_mut(n)) else { return };
@@ -110,7 +92,7 @@ impl InboundConnections {
     }
 
     /// The driver got rid of some bytes.
-    pub fn sent(&mut self, conn: ConnId, bytes: usize, out: &mut Outputs) {
+    pub(crate) fn sent(&mut self, conn: ConnId, bytes: usize, out: &mut Outputs) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.unsent_bytes = connection.unsent_bytes.saturating_sub(bytes);
             connection.flow(conn, out);

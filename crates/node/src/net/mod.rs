@@ -2,5 +2,5 @@
 //! requests, and those that it made to other nodes ([`peers`]), whose answers are told by what they were expected for.
 //! No bytes of any message are understood here beyond correlation ids.
 
-pub mod inbound;
-pub mod peers;
+pub(crate) mod inbound;
+pub(crate) mod peers;

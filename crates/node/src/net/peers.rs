@@ -11,7 +11,7 @@ use crate::time::{Now, Ns};
 
 /// What a connection is for. Answers on one connection leave in order, so what may be parked goes over one of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Channel {
+pub(crate) enum Channel {
     /// Votes and epochs of the quorum.
     Quorum,
     /// Fetches of the metadata log.
@@ -40,7 +40,7 @@ const EXPECTED_MAX: usize = 1_024;
 
 /// All of them, by the node and purpose.
 #[derive(Debug)]
-pub struct Peers<E> {
+pub(crate) struct Peers<E> {
     links: BTreeMap<(i32, Channel), Link<E>>,
     by_conn: BTreeMap<ConnId, (i32, Channel)>,
 }
@@ -57,7 +57,7 @@ impl<E> Peers<E> {
     ///
     /// # Errors
     /// With what was expected.
-    pub fn send(
+    pub(crate) fn send(
         &mut self,
         (node, at, channel): (i32, &Address, Channel),
         frame: impl FnOnce(i32) -> Bytes,
@@ -88,18 +88,18 @@ impl<E> Peers<E> {
 
     /// Whether this is one of them.
     #[must_use]
-    pub fn is_ours(&self, conn: ConnId) -> bool {
+    pub(crate) fn is_ours(&self, conn: ConnId) -> bool {
         self.by_conn.contains_key(&conn)
     }
 
     /// To whom a connection leads.
     #[must_use]
-    pub fn peer(&self, conn: ConnId) -> Option<(i32, Channel)> {
+    pub(crate) fn peer(&self, conn: ConnId) -> Option<(i32, Channel)> {
         self.by_conn.get(&conn).copied()
     }
 
     /// A connection stands: what waited for it leaves.
-    pub fn connected(&mut self, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn connected(&mut self, conn: ConnId, out: &mut Outputs) {
         let Some(link) = self.by_conn.get(&conn).and_then(|key| self.links.get_mut(key)) else { return };
         link.connected = true;
         for bytes in link.queued.drain(..) {
@@ -109,7 +109,7 @@ impl<E> Peers<E> {
 
     /// A frame came: what was expected with this correlation id. `None` where nothing was: then the peer does not speak
     /// the protocol, and the connection is worth nothing.
-    pub fn answered(&mut self, conn: ConnId, correlation: i32) -> Option<E> {
+    pub(crate) fn answered(&mut self, conn: ConnId, correlation: i32) -> Option<E> {
         let link = self.by_conn.get(&conn).and_then(|key| self.links.get_mut(key))?;
         match link.expected.front() {
             Some((wanted, _, _)) if *wanted == correlation => link.expected.pop_front().map(|(_, _, e)| e),
@@ -118,14 +118,14 @@ impl<E> Peers<E> {
     }
 
     /// A connection is gone. Gives whom it led to, whether it ever stood, and what will not be answered.
-    pub fn closed(&mut self, conn: ConnId) -> Option<(i32, bool, Vec<E>)> {
+    pub(crate) fn closed(&mut self, conn: ConnId) -> Option<(i32, bool, Vec<E>)> {
         let key = self.by_conn.remove(&conn)?;
         let link = self.links.remove(&key)?;
         Some((key.0, link.connected, link.expected.into_iter().map(|(_, _, e)| e).collect()))
     }
 
     /// Gives a connection up whose oldest answer is overdue; all that was expected on it fails. Call it until `None`.
-    pub fn overdue(&mut self, now: Now, out: &mut Outputs) -> Option<(i32, Vec<E>)> {
+    pub(crate) fn overdue(&mut self, now: Now, out: &mut Outputs) -> Option<(i32, Vec<E>)> {
         let late = |link: &Link<E>| link.expected.iter().any(|(_, deadline, _)| now.reached(*deadline));
         let conn = self.links.values().find(|link| late(link))?.conn;
         out.push(Output::Close { conn });
@@ -134,15 +134,8 @@ impl<E> Peers<E> {
 
     /// When the next answer is overdue.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Ns> {
+    pub(crate) fn next_deadline(&self) -> Option<Ns> {
         self.links.values().flat_map(|link| link.expected.iter().map(|(_, deadline, _)| *deadline)).min()
-    }
-
-    /// Gives up a connection, as its node is known to be another one now.
-    pub fn drop_link(&mut self, node: i32, channel: Channel, out: &mut Outputs) -> Vec<E> {
-        let Some(conn) = self.links.get(&(node, channel)).map(|link| link.conn) else { return Vec::new() };
-        out.push(Output::Close { conn });
-        self.closed(conn).map_or_else(Vec::new, |(_, _, expected)| expected)
     }
 }
 

@@ -41,7 +41,6 @@ impl TopicsView for Image {
 #[derive(Debug)]
 struct Loading {
     id: PartitionId,
-    leader_epoch: i32,
     next: i64,
     /// Pieces that are read from the store, in order; `None` until they are there.
     pieces: Vec<Option<Bytes>>,
@@ -182,8 +181,8 @@ impl Node {
         if !broker.groups.elected(id.1, replica.leader_epoch) {
             return;
         }
-        let (next, leader_epoch) = (replica.log.start_offset(), replica.leader_epoch);
-        let loading = Loading { id, leader_epoch, next, pieces: Vec::new(), after: next };
+        let next = replica.log.start_offset();
+        let loading = Loading { id, next, pieces: Vec::new(), after: next };
         broker.coordinating.loading.insert(id.1, loading);
         self.load_groups(now, id.1);
     }

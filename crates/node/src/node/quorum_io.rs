@@ -76,7 +76,6 @@ impl Node {
             cluster_id: &self.config.cluster_id,
             node_id: self.config.node_id,
             listener: self.config.controller_listener.as_ref(),
-            to,
         };
         let version = api::quorum::version(request);
         let frame = |correlation| api::quorum::frame(&context, request, correlation);

@@ -176,7 +176,10 @@ impl Producer {
         }
         let lost = [ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode::UNKNOWN_PRODUCER_ID].contains(&error);
         if lost && self.acks == -1 {
-            return Err(format!("Durability: producer {} is told {error:?}: the log lacks what it was told", self.number));
+            return Err(format!(
+                "Durability: producer {} is told {error:?}: the log lacks what it was told",
+                self.number
+            ));
         }
         if self.producer_id == -1 {
             self.give_up(world);

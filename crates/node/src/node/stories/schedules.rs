@@ -260,13 +260,13 @@ impl Schedule {
 
     /// Every producer has been answered and every replica has the same, all of it committed.
     fn has_converged(&self) -> bool {
-            let s = self;
-            let same = |p: &Producer| {
-                let replicas = s.world.brokers().into_iter().filter_map(|b| s.world.node(b)?.broker());
-                let mut ends = replicas.filter_map(|b| b.replicas.get(&p.partition()));
-                ends.all(|r| r.high_watermark == r.log.end_offset() && r.log.end_offset() == s.oracle.committed_end(r.id))
-            };
-            s.is_whole() && s.producers.iter().all(|p| p.stopped && p.is_idle() && same(p))
+        let s = self;
+        let same = |p: &Producer| {
+            let replicas = s.world.brokers().into_iter().filter_map(|b| s.world.node(b)?.broker());
+            let mut ends = replicas.filter_map(|b| b.replicas.get(&p.partition()));
+            ends.all(|r| r.high_watermark == r.log.end_offset() && r.log.end_offset() == s.oracle.committed_end(r.id))
+        };
+        s.is_whole() && s.producers.iter().all(|p| p.stopped && p.is_idle() && same(p))
     }
 
     fn state(&self) -> String {
@@ -282,7 +282,8 @@ impl Schedule {
             text += &format!("\n  {}: leader {leader} isr {isr:?} elr {elr:?}; {}", id.1, replicas.join(", "));
         }
         for (id, b) in &image.brokers {
-            text += &format!("\n  broker {id}: epoch {} fenced {} leaving {}", b.epoch, b.fenced, b.in_controlled_shutdown);
+            text +=
+                &format!("\n  broker {id}: epoch {} fenced {} leaving {}", b.epoch, b.fenced, b.in_controlled_shutdown);
         }
         let idle: Vec<bool> = self.producers.iter().map(Producer::is_idle).collect();
         text + &format!("\n  producers idle: {idle:?}")
@@ -412,8 +413,7 @@ enum Found {
 }
 
 /// By what each flaw is found.
-const FOUND: &[(&str, Found)] = &[
-];
+const FOUND: &[(&str, Found)] = &[];
 
 /// The first schedule that a flaw breaks, and the invariant. A node that falls over its own assertion is found, too.
 fn hunt(word: &str, seeds: std::ops::Range<u64>) -> Option<(u64, Violation)> {
