@@ -404,17 +404,6 @@ fn the_same_seed_gives_the_same_schedule_and_another_one_another() {
     }
 }
 
-/// By what a flaw is found.
-enum Found {
-    /// One of the first so many random schedules.
-    Schedules(u64),
-    /// A test of its own: its file and its name.
-    Story(&'static str, &'static str),
-}
-
-/// By what each flaw is found.
-const FOUND: &[(&str, Found)] = &[];
-
 /// The first schedule that a flaw breaks, and the invariant. A node that falls over its own assertion is found, too.
 fn hunt(word: &str, seeds: std::ops::Range<u64>) -> Option<(u64, Violation)> {
     let mut flaws = Flaws::default();
