@@ -3,6 +3,7 @@
 mod admin;
 mod failures;
 mod groups;
+mod hostile;
 mod records;
 mod restarts;
 mod support;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::support::{DEADLINE, consumer, create, fast, leader, partition, producer, read, reader, send, until};
@@ -53,7 +54,9 @@ async fn metadata_names_every_broker_topic_and_replica() {
     brokers.sort_unstable();
     let listening: Vec<(i32, i32)> = cluster.brokers().iter().map(|(id, at)| (*id, i32::from(at.port()))).collect();
     assert_eq!(brokers, listening);
-    let topics: BTreeMap<&str, usize> = metadata.topics().iter().map(|t| (t.name(), t.partitions().len())).collect();
+    // A client with a group makes the topic of offsets by asking for its coordinator.
+    let named = metadata.topics().iter().filter(|t| !t.name().starts_with("__"));
+    let topics: BTreeMap<&str, usize> = named.map(|t| (t.name(), t.partitions().len())).collect();
     assert_eq!(topics, BTreeMap::from([("a", 4), ("b", 1)]));
     for p in metadata.topics().iter().filter(|t| t.name() == "a").flat_map(MetadataTopic::partitions) {
         assert_eq!((p.replicas().len(), p.isr().len()), (3, 3), "partition {}", p.id());
@@ -112,6 +115,22 @@ async fn a_topic_made_with_settings_of_its_own_keeps_to_them() {
     let (producer, large) = (producer(&cluster, &[]), "x".repeat(2_000));
     let refused = producer.send(FutureRecord::<str, str>::to("small").payload(&large), DEADLINE).await;
     let (error, _) = refused.expect_err("too large");
-    assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::MessageSizeTooLarge));
+    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageSizeTooLarge));
     producer.send(FutureRecord::<str, str>::to("small").payload("fits"), DEADLINE).await.expect("acknowledged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_says_for_which_record_it_refuses_a_batch() {
+    let cluster = fast().brokers(1).start().await.expect("a cluster");
+    create(&cluster, "keys", 1, 1, &[("cleanup.policy", "compact")]).await;
+    let producer = producer(&cluster, &[("linger.ms", "1000"), ("batch.num.messages", "4")]);
+    let record = || FutureRecord::<str, str>::to("keys").payload("v");
+    let sent = [record().key("a"), record(), record().key("b"), record()].map(|r| producer.send_result(r));
+    let mut errors = Vec::new();
+    for delivery in sent {
+        let answer = delivery.map_err(|(error, _)| error).expect("room").await.expect("a report");
+        errors.push(answer.expect_err("refused").0.rdkafka_error_code());
+    }
+    let (named, other) = (Some(RDKafkaErrorCode::InvalidRecord), Some(RDKafkaErrorCode::InvalidDifferentRecord));
+    assert_eq!(errors, [other, named, other, named]);
 }
