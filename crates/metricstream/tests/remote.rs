@@ -71,7 +71,11 @@ fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     let name = format!("theirs-{}", std::process::id());
     let port = free_ports(40_000, 3).to_string();
     let _down = Down(name.clone());
-    finish(&mut metricstream(&["cluster", "up", "--detach", "--name", &name, "--port", &port]), RUN).expect(0);
+    finish(
+        &mut metricstream(&["cluster", "up", "--engine", "kafka", "--detach", "--name", &name, "--port", &port]),
+        RUN,
+    )
+    .expect(0);
     let bootstrap = format!("127.0.0.1:{port}");
     let at = ["--bootstrap", &bootstrap];
     let run = |scenario: &str, out: &str, more: &[&str]| {
@@ -84,7 +88,7 @@ fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     // What it cannot do is said before anything starts.
     let (said, out) = run("broker-failure", "refused", &[]);
     let said = said.expect(2);
-    for part in ["kill-2: kill broker 2", "start-2: start broker 2", "--without-faults", "--engine kafka"] {
+    for part in ["kill-2: kill broker 2", "start-2: start broker 2", "--without-faults", "--engine embedded or kafka"] {
         assert!(said.stderr.contains(part), "`{part}` is not in {}", said.stderr);
     }
     assert!(!out.exists(), "nothing was begun");
