@@ -62,39 +62,73 @@ fn passed(result: &Value) {
     assert!(result["versions"]["kafka"].is_null() && result["versions"]["librdkafka"].is_string());
 }
 
+/// A cluster of somebody else, and where runs on it leave what they leave.
+struct Theirs {
+    dir: tempfile::TempDir,
+    bootstrap: String,
+    _down: Down,
+}
+
+/// Load and audit, briefly.
+const SHORTLY: [&str; 3] = ["--without-faults", "--set", "workload.duration_s=5"];
+
+impl Theirs {
+    fn start() -> Self {
+        let name = format!("theirs-{}", std::process::id());
+        let port = free_ports(40_000, 3).to_string();
+        let down = Down(name.clone());
+        finish(
+            &mut metricstream(&["cluster", "up", "--engine", "kafka", "--detach", "--name", &name, "--port", &port]),
+            RUN,
+        )
+        .expect(0);
+        Self { dir: tempfile::tempdir().unwrap(), bootstrap: format!("127.0.0.1:{port}"), _down: down }
+    }
+
+    fn at(&self) -> [&str; 2] {
+        ["--bootstrap", &self.bootstrap]
+    }
+
+    fn run(&self, scenario: &str, out: &str, more: &[&str]) -> (Said, PathBuf) {
+        let out = self.dir.path().join(out);
+        let mut args = vec!["run", scenario, "--engine", "remote", "--seed", "7", "--out", out.to_str().unwrap()];
+        args.extend(self.at().iter().chain(more));
+        (finish(&mut metricstream(&args), RUN), out)
+    }
+
+    /// What is there: `topic` or `group`.
+    fn left(&self, what: &str) -> String {
+        say(&[what, "list"], &self.at()).expect(0).stdout
+    }
+}
+
 #[test]
 fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     if !kafka_can_run() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let name = format!("theirs-{}", std::process::id());
-    let port = free_ports(40_000, 3).to_string();
-    let _down = Down(name.clone());
-    finish(
-        &mut metricstream(&["cluster", "up", "--engine", "kafka", "--detach", "--name", &name, "--port", &port]),
-        RUN,
-    )
-    .expect(0);
-    let bootstrap = format!("127.0.0.1:{port}");
-    let at = ["--bootstrap", &bootstrap];
-    let run = |scenario: &str, out: &str, more: &[&str]| {
-        let out = dir.path().join(out);
-        let mut args = vec!["run", scenario, "--engine", "remote", "--seed", "7", "--out", out.to_str().unwrap()];
-        args.extend(at.iter().chain(more));
-        (finish(&mut metricstream(&args), RUN), out)
-    };
+    let theirs = Theirs::start();
+    what_it_cannot_do_is_said_before(&theirs);
+    members_come_and_go(&theirs);
+    ctrl_c_takes_away_what_was_made(&theirs);
+    without_its_faults_it_is_load_and_audit(&theirs);
+    a_topic_of_others_is_not_touched_unasked(&theirs);
+    more_replicas_than_brokers_are_refused(&theirs);
+}
 
+fn what_it_cannot_do_is_said_before(theirs: &Theirs) {
     // What it cannot do is said before anything starts.
-    let (said, out) = run("broker-failure", "refused", &[]);
+    let (said, out) = theirs.run("broker-failure", "refused", &[]);
     let said = said.expect(2);
     for part in ["kill-2: kill broker 2", "start-2: start broker 2", "--without-faults", "--engine embedded or kafka"] {
         assert!(said.stderr.contains(part), "`{part}` is not in {}", said.stderr);
     }
     assert!(!out.exists(), "nothing was begun");
+}
 
+fn members_come_and_go(theirs: &Theirs) {
     // Members may come and go.
-    let (said, out) = run("group-rebalance", "members", &["--set", "workload.duration_s=16"]);
+    let (said, out) = theirs.run("group-rebalance", "members", &["--set", "workload.duration_s=16"]);
     let said = said.expect(0);
     let result = result_of(&out, &said);
     passed(&result);
@@ -104,14 +138,15 @@ fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     // The controllers are on this machine: what they committed is read, and not polled.
     assert!(rows(&result, "isr").iter().all(|row| row["leader_epoch"].is_u64()), "{:#}", result["isr"]);
     assert!(rows(&result, "isr").iter().any(|row| row["clock"] == "controller"), "{:#}", result["isr"]);
-    let left = |what: &str| say(&[what, "list"], &at).expect(0).stdout;
-    assert!(!left("topic").contains("metrics"), "the run's topic goes with it: {}", left("topic"));
-    assert!(!left("group").contains("group-1"), "the run's group goes with it: {}", left("group"));
+    assert!(!theirs.left("topic").contains("metrics"), "the run's topic goes with it: {}", theirs.left("topic"));
+    assert!(!theirs.left("group").contains("group-1"), "the run's group goes with it: {}", theirs.left("group"));
+}
 
+fn ctrl_c_takes_away_what_was_made(theirs: &Theirs) {
     // Ctrl-C writes what was measured and takes away what was made.
-    let out = dir.path().join("interrupted");
+    let out = theirs.dir.path().join("interrupted");
     let args = ["run", "group-rebalance", "--engine", "remote", "--out", out.to_str().unwrap()];
-    let running = Running::start(&mut metricstream(&[&args[..], &at].concat()));
+    let running = Running::start(&mut metricstream(&[&args[..], &theirs.at()].concat()));
     wait_for("load", SHORT, || {
         let events = std::fs::read_to_string(out.join("events.jsonl")).unwrap_or_default();
         (events.contains("\"phase\"") && events.contains("\"assignment\"")).then_some(())
@@ -120,11 +155,12 @@ fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     let said = running.finish(SHORT).expect(130);
     assert!(!said.stderr.contains("warning:"), "all of it can be taken away: {}", said.stderr);
     assert_eq!(result_of(&out, &said)["verdict"], "inconclusive");
-    assert!(!left("topic").contains("metrics") && !left("group").contains("group-1"));
+    assert!(!theirs.left("topic").contains("metrics") && !theirs.left("group").contains("group-1"));
+}
 
+fn without_its_faults_it_is_load_and_audit(theirs: &Theirs) {
     // Without its faults a scenario is load and audit, and says so.
-    let short = ["--without-faults", "--set", "workload.duration_s=5"];
-    let (said, out) = run("broker-failure", "kept", &[&short[..], &["--keep-topics"]].concat());
+    let (said, out) = theirs.run("broker-failure", "kept", &[&SHORTLY[..], &["--keep-topics"]].concat());
     let said = said.expect(0);
     let result = result_of(&out, &said);
     passed(&result);
@@ -135,9 +171,11 @@ fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     assert_eq!(claim(&result, "nothing-lost")["held"], true);
     say(&["scenario", "validate", out.join("scenario.toml").to_str().unwrap()], &[]).expect(0);
     say(&["check", out.to_str().unwrap()], &[]).expect(0);
+}
 
+fn a_topic_of_others_is_not_touched_unasked(theirs: &Theirs) {
     // A topic that is there, with messages of others, is not touched unasked.
-    let (said, _) = run("broker-failure", "untouched", &short);
+    let (said, _) = theirs.run("broker-failure", "untouched", &SHORTLY);
     let said = said.expect(2);
     assert!(
         said.stderr.contains("metrics is there") && said.stderr.contains("--use-existing-topics"),
@@ -146,9 +184,9 @@ fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     );
     // And if asked, what others write before and meanwhile is told apart, and all of it stays.
     let produce = ["produce", "metrics", "--rate", "50"];
-    say(&[&produce[..], &["--count", "100"]].concat(), &at).expect(0);
-    let meanwhile = Running::start(&mut metricstream(&[&produce[..], &["--count", "600"], &at].concat()));
-    let (said, out) = run("broker-failure", "shared", &[&short[..], &["--use-existing-topics"]].concat());
+    say(&[&produce[..], &["--count", "100"]].concat(), &theirs.at()).expect(0);
+    let meanwhile = Running::start(&mut metricstream(&[&produce[..], &["--count", "600"], &theirs.at()].concat()));
+    let (said, out) = theirs.run("broker-failure", "shared", &[&SHORTLY[..], &["--use-existing-topics"]].concat());
     let said = said.expect(0);
     let result = result_of(&out, &said);
     passed(&result);
@@ -157,14 +195,17 @@ fn a_cluster_of_somebody_else_is_loaded_audited_and_left_as_it_was() {
     assert!(rows(&result, "anomalies").iter().all(|row| row["verdict"] != "violation"), "{:#}", result["anomalies"]);
     say(&["check", out.to_str().unwrap()], &[]).expect(0);
     meanwhile.finish(SHORT).expect(0);
-    assert!(left("topic").contains("metrics"), "what the run did not make stays: {}", left("topic"));
-    let read = say(&["consume", &bootstrap, "metrics", "reader"], &["--from-beginning", "--count", "10700"]).expect(0);
+    assert!(theirs.left("topic").contains("metrics"), "what the run did not make stays: {}", theirs.left("topic"));
+    let read =
+        say(&["consume", &theirs.bootstrap, "metrics", "reader"], &["--from-beginning", "--count", "10700"]).expect(0);
     assert_eq!(read.stdout.matches("metric-").count(), 700, "every message of others is there");
+}
 
+fn more_replicas_than_brokers_are_refused(theirs: &Theirs) {
     // More replicas than it has brokers.
-    say(&["topic", "delete", "metrics"], &at).expect(0);
+    say(&["topic", "delete", "metrics"], &theirs.at()).expect(0);
     let wide = ["--set", "topology.brokers=5", "--set", "topology.topics.0.replication_factor=5"];
-    let (said, _) = run("broker-failure", "wide", &[&short[..], &wide].concat());
+    let (said, _) = theirs.run("broker-failure", "wide", &[&SHORTLY[..], &wide].concat());
     let said = said.expect(2);
     assert!(said.stderr.contains("3 brokers") && said.stderr.contains("replication_factor=3"), "{}", said.stderr);
 }

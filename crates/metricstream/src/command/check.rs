@@ -40,59 +40,60 @@ pub(crate) fn run(args: &CheckArgs) -> Ending {
             });
             output::print(&format!("{answer:#}\n"));
         }
-        Format::Text => {
-            let c = &accounting.counts;
-            let [sent, acked, in_log] = [c.sent, c.acked, c.in_log].map(thousands);
-            let [lost, predicted] = [c.lost, c.lost_predicted].map(thousands);
-            let [duplicates, reordered] = [c.duplicates, c.reordered].map(thousands);
-            let mut messages = format!("{sent} sent · {acked} acked");
-            // Without its audit nobody knows what the log has.
-            if accounting.inconclusive.is_empty() || c.lost > 0 {
-                messages.push_str(&format!(
-                    " · {in_log} in the log · {lost} lost ({predicted} of them predicted) · {duplicates} duplicated · \
-                     {reordered} reordered"
-                ));
-            }
-            let mut text = labelled("messages", &messages);
-            text.push_str(&labelled("guarantee", &accounting.durable_why));
-            for a in &accounting.anomalies {
-                let place = match (&a.topic, a.partition) {
-                    (Some(topic), Some(partition)) => format!(" {topic}-{partition}"),
-                    _ => String::new(),
-                };
-                let count = thousands(a.count);
-                text.push_str(&labelled(
-                    a.verdict.as_str(),
-                    &format!("{}{place}: {count} ({})", a.kind.as_str(), a.evidence),
-                ));
-            }
-            for loss in accounting.losses.iter().take(LOSSES_SHOWN) {
-                text.push_str(&labelled("cause", &loss.cause));
-            }
-            if accounting.losses.len() > LOSSES_SHOWN {
-                let more = accounting.losses.len() - LOSSES_SHOWN;
-                text.push_str(&format!("           … {more} more, all of them with --format json\n"));
-            }
-            for damage in &checked.damage {
-                text.push_str(&labelled("damaged", &format!("{}: {}", damage.path.display(), damage.error)));
-            }
-            for why in &accounting.inconclusive {
-                text.push_str(&labelled("unknown", &why.to_string()));
-            }
-            let word = match verdict {
-                Verdict::Pass => "PASS",
-                Verdict::Fail => "FAIL",
-                Verdict::Inconclusive => "INCONCLUSIVE",
-            };
-            text.push_str(&format!("\n{word}\n"));
-            output::print(&text);
-        }
+        Format::Text => output::print(&text_of(&checked, verdict)),
     }
     Ok(match verdict {
         Verdict::Pass => Code::Pass,
         Verdict::Fail => Code::Violated,
         Verdict::Inconclusive => Code::Inconclusive,
     })
+}
+
+/// What was found, for people.
+fn text_of(checked: &metricstream_ledger::check::Checked, verdict: Verdict) -> String {
+    let accounting = &checked.accounting;
+    let c = &accounting.counts;
+    let [sent, acked, in_log] = [c.sent, c.acked, c.in_log].map(thousands);
+    let [lost, predicted] = [c.lost, c.lost_predicted].map(thousands);
+    let [duplicates, reordered] = [c.duplicates, c.reordered].map(thousands);
+    let mut messages = format!("{sent} sent · {acked} acked");
+    // Without its audit nobody knows what the log has.
+    if accounting.inconclusive.is_empty() || c.lost > 0 {
+        messages.push_str(&format!(
+            " · {in_log} in the log · {lost} lost ({predicted} of them predicted) · {duplicates} duplicated · \
+             {reordered} reordered"
+        ));
+    }
+    let mut text = labelled("messages", &messages);
+    text.push_str(&labelled("guarantee", &accounting.durable_why));
+    for a in &accounting.anomalies {
+        let place = match (&a.topic, a.partition) {
+            (Some(topic), Some(partition)) => format!(" {topic}-{partition}"),
+            _ => String::new(),
+        };
+        let count = thousands(a.count);
+        text.push_str(&labelled(a.verdict.as_str(), &format!("{}{place}: {count} ({})", a.kind.as_str(), a.evidence)));
+    }
+    for loss in accounting.losses.iter().take(LOSSES_SHOWN) {
+        text.push_str(&labelled("cause", &loss.cause));
+    }
+    if accounting.losses.len() > LOSSES_SHOWN {
+        let more = accounting.losses.len() - LOSSES_SHOWN;
+        text.push_str(&format!("           … {more} more, all of them with --format json\n"));
+    }
+    for damage in &checked.damage {
+        text.push_str(&labelled("damaged", &format!("{}: {}", damage.path.display(), damage.error)));
+    }
+    for why in &accounting.inconclusive {
+        text.push_str(&labelled("unknown", &why.to_string()));
+    }
+    let word = match verdict {
+        Verdict::Pass => "PASS",
+        Verdict::Fail => "FAIL",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+    };
+    text.push_str(&format!("\n{word}\n"));
+    text
 }
 
 /// A label and what belongs to it, wrapped beside it.

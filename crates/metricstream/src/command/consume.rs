@@ -22,27 +22,12 @@ pub(crate) async fn run(args: ConsumeArgs) -> Ending {
         _ => return Err(Failure::usage("want [BROKERS] TOPIC GROUP")),
     };
     let settings = client_settings(&args.config)?;
+    let assignment = assignment(&args)?;
     let mut client = client_of(&at).await?;
     client.set("group.id", &group).set("client.id", "metricstream-consume");
     client.set("auto.offset.reset", if args.from_beginning { "earliest" } else { "latest" });
-    match (args.protocol.as_str(), args.assignor.as_deref()) {
-        ("consumer", Some(assignor @ ("uniform" | "range"))) => {
-            client.set("group.protocol", "consumer").set("group.remote.assignor", assignor);
-        }
-        ("consumer", None) => {
-            client.set("group.protocol", "consumer");
-        }
-        ("consumer", Some(other)) => {
-            let text =
-                format!("--assignor {other}: in the protocol `consumer` the cluster assigns; allowed: uniform, range");
-            return Err(Failure::usage(text));
-        }
-        (_, Some("uniform")) => {
-            return Err(Failure::usage("--assignor uniform: it belongs to --protocol consumer"));
-        }
-        (_, assignor) => {
-            client.set("partition.assignment.strategy", assignor.unwrap_or("roundrobin"));
-        }
+    for (key, value) in assignment {
+        client.set(key, value);
     }
     for (key, value) in settings {
         client.set(key, value);
@@ -61,6 +46,21 @@ pub(crate) async fn run(args: ConsumeArgs) -> Ending {
     output::note(&format!("{read} messages read"));
     // Ctrl-C is how a person ends a consumer: nothing went wrong.
     Ok(Code::Pass)
+}
+
+/// Who assigns partitions, as librdkafka is told; checked before any cluster is asked.
+fn assignment(args: &ConsumeArgs) -> Result<Vec<(&'static str, &str)>, Failure> {
+    match (args.protocol.as_str(), args.assignor.as_deref()) {
+        ("consumer", Some(assignor @ ("uniform" | "range"))) => {
+            Ok(vec![("group.protocol", "consumer"), ("group.remote.assignor", assignor)])
+        }
+        ("consumer", None) => Ok(vec![("group.protocol", "consumer")]),
+        ("consumer", Some(other)) => Err(Failure::usage(format!(
+            "--assignor {other}: in the protocol `consumer` the cluster assigns; allowed: uniform, range"
+        ))),
+        (_, Some("uniform")) => Err(Failure::usage("--assignor uniform: it belongs to --protocol consumer")),
+        (_, assignor) => Ok(vec![("partition.assignment.strategy", assignor.unwrap_or("roundrobin"))]),
+    }
 }
 
 fn print(seen: &Seen, format: Format) {

@@ -1,8 +1,9 @@
 //! `run`: one scenario, from file to verdict.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use metricstream_ledger::result::Verdict;
+use metricstream_ledger::result::{RunResult, Verdict};
 use metricstream_report::terminal::{Options, render};
 use metricstream_report::view::View;
 use metricstream_scenario::Scenario;
@@ -76,16 +77,10 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
             break;
         }
     }
-    if let Some(trials) = &trials {
-        let summary = compare::summary_json(&results);
-        if let Err(error) = std::fs::write(trials.join("summary.json"), format!("{summary:#}\n")) {
-            output::note(&format!("error: {}: {error}", trials.join("summary.json").display()));
-            worst = worse(worst, Code::Environment);
-        }
-        match args.format {
-            Format::Text => output::print(&compare::summary_text(&results)),
-            Format::Json => output::print(&format!("{:#}\n", json!({ "results": results, "summary": summary }))),
-        }
+    if let Some(trials) = &trials
+        && !sum_up(trials, &results, args.format)
+    {
+        worst = worse(worst, Code::Environment);
     }
     if let Some(baseline) = &baseline
         && worst != Code::Interrupted
@@ -94,6 +89,20 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         worst = worse(worst, Code::Violated);
     }
     Ok(worst)
+}
+
+/// What several runs come to, in their folder and for people; whether it could be written.
+fn sum_up(trials: &Path, results: &[RunResult], format: Format) -> bool {
+    let summary = compare::summary_json(results);
+    let written = std::fs::write(trials.join("summary.json"), format!("{summary:#}\n"));
+    if let Err(error) = &written {
+        output::note(&format!("error: {}: {error}", trials.join("summary.json").display()));
+    }
+    match format {
+        Format::Text => output::print(&compare::summary_text(results)),
+        Format::Json => output::print(&format!("{:#}\n", json!({ "results": results, "summary": summary }))),
+    }
+    written.is_ok()
 }
 
 /// Where the cluster comes from; what it cannot do is said before anything starts.

@@ -11,8 +11,8 @@ use crate::output;
 pub(crate) async fn run(what: TopicCommand) -> Ending {
     match what {
         TopicCommand::Create { topic, partitions, replication_factor, config, at } => {
-            let client = client_of(&at).await?;
             let settings = config.iter().map(|c| key_value("--config", c)).collect::<Result<Vec<_>, _>>()?;
+            let client = client_of(&at).await?;
             let made = tools::create_topic(&client, &topic, partitions, replication_factor, &settings).await;
             made.map_err(tool_failure)?;
             output::print(&format!("topic {topic} created: {partitions} partitions × {replication_factor} replicas\n"));
