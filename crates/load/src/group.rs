@@ -5,8 +5,8 @@ use std::io::{self, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metricstream_ledger::history::{Record, Tp};
@@ -32,11 +32,30 @@ pub(crate) struct Who {
     pub(crate) incarnation: u32,
 }
 
+/// Where a member's commands go; nobody's once it has ended.
+type Orders = Arc<Mutex<Option<ChildStdin>>>;
+
+fn give(orders: &Orders, line: &[u8]) -> io::Result<()> {
+    let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "its process has ended");
+    let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+    let stdin = orders.as_mut().ok_or_else(gone)?;
+    stdin.write_all(line).and_then(|()| stdin.flush()).map_err(|e| match e.kind() {
+        io::ErrorKind::BrokenPipe => gone(),
+        _ => e,
+    })
+}
+
+fn line_of(command: Command) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&command)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 /// A member's process.
 #[derive(Debug)]
 pub(crate) struct MemberProcess {
     child: Child,
-    stdin: Option<ChildStdin>,
+    stdin: Orders,
     /// Its end was asked for.
     expected: Arc<AtomicBool>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -69,12 +88,12 @@ impl MemberProcess {
             .map_err(fail)?;
         let pipes = (child.stdin.take(), child.stdout.take());
         let expected = Arc::new(AtomicBool::new(false));
-        let mut process = Self { child, stdin: None, expected: Arc::clone(&expected), reader: None };
+        let mut process = Self { child, stdin: Orders::default(), expected: Arc::clone(&expected), reader: None };
         let (Some(stdin), Some(stdout)) = pipes else {
             return Err(fail(io::Error::from(io::ErrorKind::BrokenPipe)));
         };
-        process.stdin = Some(stdin);
-        process.write(&line).map_err(fail)?;
+        process.stdin = Arc::new(Mutex::new(Some(stdin)));
+        give(&process.stdin, &line).map_err(fail)?;
         let listener = Listener {
             who,
             time: RunTime::new(job.origin_ns),
@@ -83,6 +102,8 @@ impl MemberProcess {
             counters,
             sink,
             expected,
+            orders: Arc::clone(&process.stdin),
+            frames: 0,
         };
         let reader = std::thread::Builder::new().name(format!("hears {name}"));
         let reader = reader.spawn(move || listener.run(BufReader::new(stdout)));
@@ -95,23 +116,17 @@ impl MemberProcess {
         self.reader.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
     }
 
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "its process has ended");
-        let stdin = self.stdin.as_mut().ok_or_else(gone)?;
-        stdin.write_all(line).and_then(|()| stdin.flush()).map_err(|e| match e.kind() {
-            io::ErrorKind::BrokenPipe => gone(),
-            _ => e,
-        })
+    fn command(&self, command: Command) -> io::Result<()> {
+        give(&self.stdin, &line_of(command)?)
     }
 
-    fn command(&mut self, command: Command) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&command)?;
-        line.push(b'\n');
-        self.write(&line)
+    /// Its standard input ends, and it with that.
+    fn hang_up(&self) {
+        drop(self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Keeps it in one slow poll, which begins within a few milliseconds.
-    pub(crate) fn stall(&mut self, for_us: i64) -> io::Result<()> {
+    pub(crate) fn stall(&self, for_us: i64) -> io::Result<()> {
         self.command(Command::Stall { for_us: u64::try_from(for_us).unwrap_or(0) })
     }
 
@@ -144,7 +159,7 @@ impl MemberProcess {
 
     /// Everything that it said has been told when this returns.
     fn end(&mut self) -> io::Result<()> {
-        self.stdin = None;
+        self.hang_up();
         self.child.wait()?;
         match self.reader.take().map(std::thread::JoinHandle::join) {
             Some(Err(_)) => Err(io::Error::other("the thread that heard it panicked")),
@@ -156,7 +171,7 @@ impl MemberProcess {
 impl Drop for MemberProcess {
     fn drop(&mut self) {
         self.expected.store(true, Ordering::Release);
-        self.stdin = None;
+        self.hang_up();
         // One that has ended already cannot be killed, which is as well.
         let _ended = self.child.kill();
         let _ended = self.child.wait();
@@ -172,6 +187,9 @@ struct Listener {
     counters: Arc<GroupCounters>,
     sink: EventSink,
     expected: Arc<AtomicBool>,
+    orders: Orders,
+    /// Frames of deliveries that were recorded.
+    frames: u64,
 }
 
 impl Listener {
@@ -203,7 +221,7 @@ impl Listener {
         }
     }
 
-    fn deliveries(&self, all: &[Delivery]) {
+    fn deliveries(&mut self, all: &[Delivery]) {
         let (group, member) = (self.who.group_index, self.who.incarnation);
         let Some(last) = all.last() else { return };
         let at_us = last.delivered_us;
@@ -236,6 +254,11 @@ impl Listener {
         self.sink.send(LoadEvent::Records(runs.take().into_iter().map(record).collect()));
         self.sink.send(LoadEvent::Deliveries(samples));
         self.counters.delivered(all.len() as u64, &up_to);
+        self.frames += 1;
+        // Whoever owns a partition next starts where this one committed. What is told of it must come later than this.
+        let line = line_of(Command::Recorded { frames: self.frames });
+        // One that has ended commits nothing more.
+        let _ended = line.and_then(|line| give(&self.orders, &line));
     }
 
     fn said(&mut self, said: Said) {

@@ -88,7 +88,7 @@ fn a_port_that_is_taken_is_named() {
     let port = taken.local_addr().unwrap().port().to_string();
     let name = format!("taken-{port}");
     for detach in [&["--detach"][..], &[]] {
-        let mut args = vec!["cluster", "up", "--name", &name, "--brokers", "1", "--port", &port];
+        let mut args = vec!["cluster", "up", "--engine", "kafka", "--name", &name, "--brokers", "1", "--port", &port];
         args.extend(detach);
         refused(say(&args), 3, &["port", &port]);
     }

@@ -107,7 +107,9 @@ fn a_cluster_in_the_foreground_ends_with_its_terminal() {
     let port = free_port_run(3);
     let name = format!("fg-{}", std::process::id());
     let port_text = port.to_string();
-    let running = Running::start(&mut metricstream(&["cluster", "up", "--name", &name, "--port", &port_text]));
+    let running = Running::start(&mut metricstream(&[
+        "cluster", "up", "--engine", "kafka", "--name", &name, "--port", &port_text,
+    ]));
     wait_for("the cluster to answer", Duration::from_secs(90), || {
         let status =
             common::finish(&mut metricstream(&["cluster", "status", "--name", &name]), Duration::from_secs(20));

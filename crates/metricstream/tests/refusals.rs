@@ -85,8 +85,8 @@ fn options_that_make_no_sense_are_refused_before_anything_starts() {
     std::fs::write(dir.path().join("result.json"), "{\"schema\":9}").unwrap();
     refused(&["run", "--baseline", dir.path().to_str().unwrap()], &["result.json", "schema is 9", "reads 1"]);
     refused(&["run", "--repeat", "2", "--out", dir.path().to_str().unwrap()], &["not empty"]);
-    refused(&["run", "--kafka-version", "newest"], &["newest", "4.1.1"]);
-    refused(&["run", "--engine", "cloud"], &["cloud", "kafka", "remote"]);
+    refused(&["run", "--engine", "kafka", "--kafka-version", "newest"], &["newest", "4.1.1"]);
+    refused(&["run", "--engine", "cloud"], &["cloud", "embedded", "kafka", "remote"]);
     refused(&["cluster", "wait", "--timeout", "soon"], &["soon", "60s"]);
     refused(&["cluster", "up", "--name", "../x"], &["--name", "letters"]);
     refused(&["cluster", "up", "--topic", "metrics:6"], &["--topic metrics:6", "NAME:PARTITIONS:REPLICATION"]);

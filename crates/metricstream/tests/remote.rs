@@ -77,7 +77,11 @@ impl Theirs {
         let name = format!("theirs-{}", std::process::id());
         let port = free_ports(40_000, 3).to_string();
         let down = Down(name.clone());
-        finish(&mut metricstream(&["cluster", "up", "--detach", "--name", &name, "--port", &port]), RUN).expect(0);
+        finish(
+            &mut metricstream(&["cluster", "up", "--engine", "kafka", "--detach", "--name", &name, "--port", &port]),
+            RUN,
+        )
+        .expect(0);
         Self { dir: tempfile::tempdir().unwrap(), bootstrap: format!("127.0.0.1:{port}"), _down: down }
     }
 
@@ -116,7 +120,7 @@ fn what_it_cannot_do_is_said_before(theirs: &Theirs) {
     // What it cannot do is said before anything starts.
     let (said, out) = theirs.run("broker-failure", "refused", &[]);
     let said = said.expect(2);
-    for part in ["kill-2: kill broker 2", "start-2: start broker 2", "--without-faults", "--engine kafka"] {
+    for part in ["kill-2: kill broker 2", "start-2: start broker 2", "--without-faults", "--engine embedded or kafka"] {
         assert!(said.stderr.contains(part), "`{part}` is not in {}", said.stderr);
     }
     assert!(!out.exists(), "nothing was begun");

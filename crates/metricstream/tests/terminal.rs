@@ -136,7 +136,7 @@ fn a_run_on_a_terminal_shows_one_live_view_and_ctrl_c_gives_the_terminal_back() 
     if !kafka_can_run() {
         return;
     }
-    let mut run = OnTerminal::start("\"$M\" run broker-failure --out run", &[]);
+    let mut run = OnTerminal::start("\"$M\" run broker-failure --engine kafka --out run", &[]);
     run.wait_for_text(ENTER, Duration::from_secs(30));
     run.wait_for_sight("starting the cluster", Duration::from_secs(30));
     // Brokers, leaders, steps to come, and then the load in numbers.
@@ -160,7 +160,8 @@ fn a_panic_is_read_on_a_terminal_that_was_given_back() {
     if !kafka_can_run() {
         return;
     }
-    let run = OnTerminal::start("\"$M\" run broker-failure --out run", &[("METRICSTREAM_PANIC_AT_S", "0")]);
+    let run =
+        OnTerminal::start("\"$M\" run broker-failure --engine kafka --out run", &[("METRICSTREAM_PANIC_AT_S", "0")]);
     run.wait_for_text(ENTER, Duration::from_secs(30));
     let (code, wrote, restored) = run.end(Duration::from_secs(120));
     assert_ne!(code, 0);
@@ -173,7 +174,7 @@ const NO_JAVA: &str = "env -u JAVA_HOME PATH=/nonexistent";
 
 #[test]
 fn an_error_is_read_on_a_terminal_that_was_given_back() {
-    let run = OnTerminal::start(&format!("{NO_JAVA} \"$M\" run broker-failure --out run"), &[]);
+    let run = OnTerminal::start(&format!("{NO_JAVA} \"$M\" run broker-failure --engine kafka --out run"), &[]);
     let (code, wrote, restored) = run.end(Duration::from_secs(60));
     assert_eq!(code, 3, "{wrote}");
     assert!(restored, "echo and keys are as they were");
@@ -186,7 +187,7 @@ fn an_error_is_read_on_a_terminal_that_was_given_back() {
 
 #[test]
 fn what_is_no_terminal_to_draw_on_gets_plain_lines() {
-    let run = "\"$M\" run --out run";
+    let run = "\"$M\" run --engine kafka --out run";
     for line in [
         format!("{NO_JAVA} TERM=dumb {run}"),
         format!("{NO_JAVA} {run} --format json"),
@@ -239,7 +240,7 @@ fn lists_and_help_keep_to_the_width_that_there_is() {
 fn a_run_that_never_began_leaves_no_directory_behind() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
-    let mut none = metricstream(&["run", "broker-failure"]);
+    let mut none = metricstream(&["run", "broker-failure", "--engine", "kafka"]);
     none.current_dir(path).env("PATH", path).env_remove("JAVA_HOME");
     finish(&mut none, Duration::from_secs(30)).expect(3);
     let left: Vec<_> = std::fs::read_dir(dir.path().join("runs")).into_iter().flatten().flatten().collect();

@@ -33,7 +33,20 @@ fn repeated_runs_have_a_folder_each_one_summary_and_one_document() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = (scenario(dir.path(), 4, ""), dir.path().join("trials"));
-    let args = ["run", &file, "--repeat", "2", "--seed", "5", "--format", "json", "--out", out.to_str().unwrap()];
+    let args = [
+        "run",
+        &file,
+        "--engine",
+        "kafka",
+        "--repeat",
+        "2",
+        "--seed",
+        "5",
+        "--format",
+        "json",
+        "--out",
+        out.to_str().unwrap(),
+    ];
     let said = finish(&mut metricstream(&args), Duration::from_secs(180)).expect(0);
     let document = json(&said.stdout);
     let results = document["results"].as_array().expect("the results");
@@ -60,7 +73,7 @@ fn repeated_runs_have_a_folder_each_one_summary_and_one_document() {
     let baseline = ["--baseline", out.to_str().unwrap()];
     let file = scenario(dir.path(), 4, "[baseline]\ntolerance_percent = 1000\nthresholds = { 'latency.*' = 1000 }");
     let again = dir.path().join("again");
-    let args = [&["run", &file, "--out", again.to_str().unwrap()][..], &baseline].concat();
+    let args = [&["run", &file, "--engine", "kafka", "--out", again.to_str().unwrap()][..], &baseline].concat();
     let said = finish(&mut metricstream(&args), Duration::from_secs(120)).expect(0);
     assert!(said.stdout.contains("not worse than the baseline in any of"), "{}", said.stdout);
 }
@@ -80,6 +93,7 @@ fn a_disk_that_fills_up_costs_the_files_and_not_the_verdict() {
     // A file that grows beyond the limit is refused like one on a full disk, once the signal for it is ignored.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", common::BIN, "run", &file, "--out", out.to_str().unwrap()]);
+    command.args(["--engine", "kafka"]);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped()).process_group(0);
     let running = Running::start(&mut command);

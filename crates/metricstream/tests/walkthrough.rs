@@ -73,11 +73,12 @@ fn a_cluster_by_hand_is_broken_and_healed_while_two_consumers_share_a_topic() {
         finish(&mut metricstream(&all), Duration::from_secs(90))
     };
     let _down = Down(name.clone());
-    let up = ask(&["cluster", "up", "--detach", "--port", &port, "--topic", "metrics:6:3"]).expect(0);
+    let up =
+        ask(&["cluster", "up", "--engine", "kafka", "--detach", "--port", &port, "--topic", "metrics:6:3"]).expect(0);
     let bootstrap = up.stdout.lines().find_map(|l| l.strip_prefix("bootstrap ")).expect("a bootstrap line").to_owned();
     assert!(bootstrap.starts_with(&format!("127.0.0.1:{port},")), "{bootstrap}");
 
-    let twice = ask(&["cluster", "up", "--detach", "--port", &port]).expect(3);
+    let twice = ask(&["cluster", "up", "--engine", "kafka", "--detach", "--port", &port]).expect(3);
     assert!(twice.stderr.contains("already"), "{}", twice.stderr);
 
     let described = ask(&["topic", "describe", "metrics"]).expect(0).stdout;

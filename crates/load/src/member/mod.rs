@@ -5,11 +5,11 @@
 
 mod protocol;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufWriter, Read, Stdout};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metricstream_ledger::history::Tp;
@@ -66,15 +66,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn commands() -> Receiver<Command> {
+fn commands(recorded: Arc<Recorded>) -> Receiver<Command> {
     let (tx, rx) = channel();
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             let Ok(line) = line else { break };
-            if let Ok(command) = serde_json::from_str(&line)
-                && tx.send(command).is_err()
-            {
-                return;
+            match serde_json::from_str(&line) {
+                Ok(Command::Recorded { frames }) => recorded.note(frames),
+                Ok(command) if tx.send(command).is_err() => return,
+                Ok(_) | Err(_) => {}
             }
         }
         // The parent is gone: so are we, without another word to the group, and without a commit.
@@ -95,12 +95,13 @@ fn work(job: Job) -> Result<(), String> {
     let consumer: BaseConsumer<Context> = created.map_err(|e| crate::config::refused(client, &e).to_string())?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     consumer.subscribe(&names).map_err(|e| e.to_string())?;
-    let commands = commands();
+    let commands = commands(Arc::clone(&consumer.context().recorded));
     consumer.context().state().commits = Some(Commits::new(&consumer));
     let (mut flushed, mut committed, mut looked) = (Instant::now(), Instant::now(), Instant::now());
     loop {
         match commands.try_recv() {
             Ok(Command::Leave) => break,
+            Ok(Command::Recorded { .. }) => {}
             Ok(Command::Stall { for_us }) => stall(consumer.context(), Duration::from_micros(for_us)),
             // Without commands it goes on until the process is told to end.
             Err(_) => {}
@@ -165,7 +166,10 @@ struct State {
     pending_count: usize,
     /// What was delivered, and not yet written out.
     read: Positions,
-    /// What was written out: no more than this may be committed.
+    /// Frames of deliveries that were written out, and what each holds that is not known to be recorded.
+    frames: u64,
+    unrecorded: VecDeque<(u64, Positions)>,
+    /// What was recorded: no more than this may be committed.
     written: Positions,
     /// Whether a commit was asked for and not yet answered, what of it is still ours, and where the answer comes.
     under_way: bool,
@@ -184,6 +188,28 @@ struct Context {
     topics: BTreeMap<String, u16>,
     names: BTreeMap<u16, String>,
     state: Mutex<State>,
+    recorded: Arc<Recorded>,
+}
+
+/// How many frames of deliveries the parent has recorded.
+#[derive(Default)]
+struct Recorded {
+    frames: Mutex<u64>,
+    more: Condvar,
+}
+
+impl Recorded {
+    fn note(&self, frames: u64) {
+        *self.frames.lock().unwrap_or_else(PoisonError::into_inner) = frames;
+        self.more.notify_all();
+    }
+
+    /// Waits for so many, but not for ever; how many there are.
+    fn wait(&self, wanted: u64, within: Duration) -> u64 {
+        let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.more.wait_timeout_while(frames, within, |frames| *frames < wanted);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 impl Context {
@@ -194,6 +220,8 @@ impl Context {
             pending: Vec::new(),
             pending_count: 0,
             read: Positions::new(),
+            frames: 0,
+            unrecorded: VecDeque::new(),
             written: Positions::new(),
             under_way: false,
             in_flight: Positions::new(),
@@ -203,7 +231,7 @@ impl Context {
             generation_seen: -1,
             last_trouble_us: i64::MIN / 2,
         };
-        Self { time, run_id, topics, names, state: Mutex::new(state) }
+        Self { time, run_id, topics, names, state: Mutex::new(state), recorded: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -260,7 +288,7 @@ impl Context {
         self.state().pending_count >= FLUSH_DELIVERIES
     }
 
-    /// Writes out what was delivered; from then on its offsets may be committed.
+    /// Writes out what was delivered; once it is recorded its offsets may be committed.
     fn flush(&self) {
         let mut state = self.state();
         let state = &mut *state;
@@ -270,12 +298,32 @@ impl Context {
             }
             state.pending.clear();
             state.pending_count = 0;
+            state.frames += 1;
         }
-        state.written.append(&mut state.read);
+        // What was read and is no message of this run was said already, and is recorded with the frame before it at the
+        // latest.
+        if !state.read.is_empty() {
+            state.unrecorded.push_back((state.frames, std::mem::take(&mut state.read)));
+        }
+    }
+
+    /// What is recorded by now may be committed; waits for all of it, but no longer than that.
+    fn await_recorded(&self, within: Duration) {
+        let frames = self.state().frames;
+        let recorded = self.recorded.wait(frames, within);
+        let mut state = self.state();
+        while let Some((frame, _)) = state.unrecorded.front()
+            && *frame <= recorded
+        {
+            if let Some((_, mut positions)) = state.unrecorded.pop_front() {
+                state.written.append(&mut positions);
+            }
+        }
     }
 
     /// Asks for a commit of what may be committed; says whether an answer will come.
     fn ask(&self, consumer: &BaseConsumer<Self>) -> bool {
+        self.await_recorded(Duration::ZERO);
         let mut state = self.state();
         let mut list = TopicPartitionList::new();
         for (tp, offset) in &state.written {
@@ -371,6 +419,7 @@ impl Context {
         // Waited for: the next owner starts where this ends. But not for ever, for the group waits meanwhile. Where the
         // partitions were lost, somebody else may own them already, and nothing of them is ours to commit.
         if !lost {
+            self.await_recorded(LAST_COMMIT);
             let settled = self.settle(LAST_COMMIT) && (!self.ask(consumer) || self.settle(LAST_COMMIT));
             if !settled {
                 self.trouble("the commit was not answered while partitions were given up");
@@ -379,6 +428,9 @@ impl Context {
         let places = self.places(list);
         {
             let mut state = self.state();
+            for (_, positions) in &mut state.unrecorded {
+                positions.retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
+            }
             state.written.retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));
             // Its answer may still come, and what was not accepted is no longer ours to commit.
             state.in_flight.retain(|tp, _| !places.contains(&(tp.topic, tp.partition)));

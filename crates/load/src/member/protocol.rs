@@ -33,6 +33,11 @@ pub enum Command {
         /// Microseconds.
         for_us: u64,
     },
+    /// So many frames of deliveries are recorded: only what is in them may be committed.
+    Recorded {
+        /// Since the member began.
+        frames: u64,
+    },
 }
 
 /// Topic index and partition, as they travel.

@@ -264,8 +264,8 @@ fn lead(place: &Place, scenario: &Scenario) -> Duration {
         (Place::Embedded { .. }, true) => {
             let delay_ms =
                 effective_ms("group.initial.rebalance.delay.ms", &effective_broker_config(&scenario.topology));
-            // Waited for once, and once more for whoever came meanwhile; then members are processes that have to start.
-            EMBEDDED_LEAD * 2 + Duration::from_millis(delay_ms.unsigned_abs().saturating_mul(3) / 2)
+            // Waited for once, and once more for whoever came meanwhile; and members are processes that have to start.
+            EMBEDDED_LEAD * 2 + Duration::from_millis(delay_ms.unsigned_abs().saturating_mul(2))
         }
         (Place::Kafka { .. } | Place::Remote(_), true) => LEAD_WITH_GROUPS,
         (Place::Kafka { .. } | Place::Remote(_), false) => LEAD,

@@ -1,6 +1,8 @@
 //! What the process-level tests share: they start the binary as a user does and read what it leaves behind.
 #![allow(unused, missing_docs, unreachable_pub)] // Every test program uses its own part of this.
 
+pub mod stories;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -141,9 +143,15 @@ pub struct Trial {
 /// Runs a scenario on Apache Kafka to its end.
 #[track_caller]
 pub fn run(scenario: &str, more: &[&str]) -> Trial {
+    run_on(scenario, &[&["--engine", "kafka"][..], more].concat())
+}
+
+/// Runs a scenario to its end, on the engine that the options name.
+#[track_caller]
+pub fn run_on(scenario: &str, more: &[&str]) -> Trial {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let out = dir.path().join("run");
-    let mut args = vec!["run", scenario, "--engine", "kafka", "--seed", "7", "--out", out.to_str().expect("utf-8")];
+    let mut args = vec!["run", scenario, "--seed", "7", "--out", out.to_str().expect("utf-8")];
     args.extend(more);
     let said = finish(&mut metricstream(&args), Duration::from_secs(240));
     let text = std::fs::read_to_string(out.join("result.json")).unwrap_or_else(|e| {

@@ -168,7 +168,7 @@ impl Live {
             What::BrokerUnfenced { broker, broker_epoch } => self.broker(*broker, *broker_epoch, false),
             // Links are no processes.
             What::Fault { kind, .. } | What::Healed { kind, .. }
-                if matches!(kind.as_str(), "partition" | "isolate" | "slow-link" | "mend") => {}
+                if matches!(kind.as_str(), "partition" | "isolate" | "slow-link" | "mend" | "mend-slow") => {}
             What::Fault { kind, nodes, .. } | What::Healed { kind, nodes, .. } => {
                 nodes.iter().for_each(|id| self.process(*id, kind));
             }

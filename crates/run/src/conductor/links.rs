@@ -60,12 +60,12 @@ impl Conductor {
         true
     }
 
-    /// Has every link mended at the end of the run, once; whether that was asked for.
+    /// Has every cut mended at the end of the run, once; whether that was asked for. Slow links are how the cluster is.
     pub(super) fn ask_to_mend(&mut self, out: &mut Vec<Action>) -> bool {
-        if self.open_links.is_empty() || std::mem::replace(&mut self.mend_tried, true) {
+        if self.cut_off().is_empty() || std::mem::replace(&mut self.mend_tried, true) {
             return false;
         }
-        let asked = self.mending(None);
+        let asked = self.mending(|open| open.kind != LinkKind::SlowLink, "every cut".to_owned());
         self.ask_links("settle/mend", asked, Owner::Settle, out);
         true
     }
@@ -90,8 +90,12 @@ impl Conductor {
             let by = if operation.owner == Owner::Settle { "settle" } else { id };
             let undone: Vec<OpenLinks> = undone;
             for open in undone {
-                let (by, kind) = (by.to_owned(), asked.kind.to_string());
-                self.emit(at_us, What::Healed { id: open.id, by, kind, nodes: open.nodes }, None, out);
+                // Nodes behind slow links were never away.
+                let (kind, nodes) = match open.kind {
+                    LinkKind::SlowLink => ("mend-slow".to_owned(), Vec::new()),
+                    _ => (asked.kind.to_string(), open.nodes),
+                };
+                self.emit(at_us, What::Healed { id: open.id, by: by.to_owned(), kind, nodes }, None, out);
             }
         } else {
             // Slow is not broken.
@@ -176,7 +180,8 @@ impl Conductor {
             StepAction::Mend { step: Some(id) } if self.open_links.iter().all(|open| open.id != *id) => {
                 Err(Unresolved::Never(format!("nothing that `{id}` did to links is left to be mended")))
             }
-            StepAction::Mend { step } => Ok(self.mending(step.as_deref())),
+            StepAction::Mend { step: Some(id) } => Ok(self.mending(|open| open.id == *id, id.clone())),
+            StepAction::Mend { step: None } => Ok(self.mending(|_| true, "every link".to_owned())),
             _ => Err(Unresolved::Never("it is not about links".to_owned())),
         }
     }
@@ -186,12 +191,11 @@ impl Conductor {
         LinksAsked { kind, target, nodes, rules, undone: Vec::new(), active_controller }
     }
 
-    /// Undoes what one step did to links, or all did.
-    fn mending(&self, step: Option<&str>) -> LinksAsked {
-        let meant = self.open_links.iter().filter(|open| step.is_none_or(|step| open.id == step));
-        let undone: Vec<String> = meant.clone().map(|open| open.id.clone()).collect();
-        let nodes: BTreeSet<i32> = meant.flat_map(|open| open.nodes.iter().copied()).collect();
-        let target = step.map_or_else(|| "every link".to_owned(), str::to_owned);
+    /// Undoes what those steps did to links that are meant.
+    fn mending(&self, meant: impl Fn(&OpenLinks) -> bool, target: String) -> LinksAsked {
+        let meant: Vec<&OpenLinks> = self.open_links.iter().filter(|open| meant(open)).collect();
+        let undone: Vec<String> = meant.iter().map(|open| open.id.clone()).collect();
+        let nodes: BTreeSet<i32> = meant.iter().flat_map(|open| open.nodes.iter().copied()).collect();
         let nodes = nodes.into_iter().collect();
         LinksAsked { kind: LinkKind::Mend, target, nodes, rules: Vec::new(), undone, active_controller: false }
     }

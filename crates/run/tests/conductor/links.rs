@@ -54,6 +54,8 @@ fn what_one_step_did_stays_when_another_is_undone_and_the_end_mends_the_rest() {
         at("slower", 1.0, slow(Side::Clients, node(3), 5.0)),
         at("cut", 5.0, Do::Partition { groups }),
         at("mend", 8.0, Do::Mend { step: Some("cut".into()) }),
+        at("quick", 9.0, Do::Mend { step: Some("zones".into()) }),
+        at("cut-2", 20.0, Do::Isolate { target: Target::Node(2), from: IsolatedFrom::All }),
     ];
     let world = World::new(&three_brokers(timeline), 1, &[]).run();
     assert_eq!(world.ended(), (End::Complete, Vec::new()));
@@ -74,11 +76,13 @@ fn what_one_step_did_stays_when_another_is_undone_and_the_end_mends_the_rest() {
     assert_eq!(told[2].2.len(), 6, "3 to and from 1, 2 and clients");
     assert_eq!(to_clients(told[3].2), slow, "mended, and slow as before");
     let last = told.last().expect("the end");
-    assert_eq!((last.0, last.1, last.2.len()), ("settle/mend", LinkKind::Mend, 0));
+    assert_eq!((last.0, last.1, last.2.len()), ("settle/mend", LinkKind::Mend, 2), "slow links are how the cluster is");
+    assert_eq!(to_clients(last.2), slow);
     let story = world.story();
     let cut = "5.01 cut: partition broker 3 | others, clients = broker 3 | brokers 1,2 + clients [3]";
     assert!(story.contains(&cut.to_owned()), "{story:#?}");
-    assert!(story.iter().any(|line| line.ends_with("settle: mend [3] heals zones")), "{story:#?}");
+    assert!(story.iter().any(|line| line.ends_with("quick: mend-slow [] heals zones")), "{story:#?}");
+    assert!(story.iter().any(|line| line.ends_with("settle: mend [2] heals cut-2")), "{story:#?}");
     assert!(!story.iter().any(|line| line.contains("slow") && line.contains("phase")), "slow is not broken");
 }
 
