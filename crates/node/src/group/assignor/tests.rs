@@ -1,3 +1,5 @@
+//! Assignors held to what they promise: everything has one owner, counts are even, nothing moves for nothing.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a leader and a follower take, and what they refuse.
+
 use bytes::{Bytes, BytesMut};
 use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 

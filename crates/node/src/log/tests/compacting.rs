@@ -1,3 +1,5 @@
+//! Compaction: the last value of each key stays, tombstones go in time.
+
 use bytes::{Bytes, BytesMut};
 use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 

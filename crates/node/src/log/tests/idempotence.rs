@@ -1,3 +1,5 @@
+//! Idempotent producers: duplicates, gaps, epochs, and what survives a restart.
+
 use super::{Story, defaults, sequenced};
 use crate::log::{AppendError, LogConfig};
 

@@ -1,3 +1,5 @@
+//! Reading at every offset, from the cache and from files.
+
 use super::{Story, batch, batches, defaults, small_segments};
 use crate::io::{FileRange, Part};
 use crate::log::{LogConfig, ReadError, TimestampLookup};

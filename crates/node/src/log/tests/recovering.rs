@@ -1,3 +1,5 @@
+//! What a store holds after a crash, and what is repaired of it.
+
 use super::{Story, defaults, small_segments};
 use crate::io::Outputs;
 use crate::log::{Log, LogError};

@@ -1,3 +1,5 @@
+//! Retention by size and by time, and the cap.
+
 use super::{Story, batch, defaults, small_segments};
 use crate::log::LogConfig;
 

@@ -1,3 +1,5 @@
+//! Random schedules of everything that happens to a log.
+
 use std::collections::BTreeMap;
 
 use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};

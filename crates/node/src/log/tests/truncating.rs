@@ -1,3 +1,5 @@
+//! Truncation, and the epochs and producers that go with it.
+
 use super::{Story, defaults, sequenced, small_segments};
 use crate::io::Outputs;
 use crate::log::{EpochEnd, LogConfig};
