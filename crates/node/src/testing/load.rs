@@ -152,7 +152,7 @@ impl Producer {
                 self.batch.push(Bytes::from(format!("{}-{}", self.number, self.sent)));
             }
         }
-        let leader = leader(world, oracle, self.id);
+        let leader = leader(oracle, self.id);
         let (id, acks) = (self.id, self.acks);
         let (batch, producer_id, sequence) = (&self.batch, self.producer_id, self.sequence);
         let question = || request(id.1, acks, batch, producer_id, sequence);
@@ -195,8 +195,7 @@ impl Producer {
 }
 
 /// Who leads a partition, as far as a client can find out: from the newest node.
-fn leader(world: &World, oracle: &Oracle, id: PartitionId) -> Party {
-    let _ = world;
+fn leader(oracle: &Oracle, id: PartitionId) -> Party {
     oracle.image().partition(id).map_or(NO_LEADER, |p| p.leader)
 }
 
@@ -228,7 +227,7 @@ impl Consumer {
     }
 
     pub(crate) fn work(&mut self, world: &mut World, oracle: &Oracle) -> Result<(), Violation> {
-        let leader = leader(world, oracle, self.id);
+        let leader = leader(oracle, self.id);
         let (id, offset) = (self.id, self.offset);
         let question = || {
             let asked = FetchPartition {

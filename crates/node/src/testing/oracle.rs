@@ -101,7 +101,7 @@ impl Oracle {
         if let Some(newest) = newest
             && newest.image().offset > self.image.offset
         {
-            touched = self.take_image(newest.image())?;
+            touched = self.take_image(newest.image(), &newest.config.settings)?;
         }
         for node in world.running() {
             self.look_at_node(world, node)?;
@@ -140,14 +140,15 @@ impl Oracle {
     }
 
     /// What the controller decided keeps to its rules. Gives the partitions that changed.
-    fn take_image(&mut self, image: &Image) -> Result<Vec<PartitionId>, Violation> {
+    fn take_image(&mut self, image: &Image, settings: &crate::config::Settings) -> Result<Vec<PartitionId>, Violation> {
         let mut touched = Vec::new();
         for (id, topic, now) in image.partitions() {
             let before = self.image.partition(id);
             if before == Some(now) {
                 continue;
             }
-            let min_isr = crate::broker::min_isr(&crate::config::Settings::default(), &image.topic_config(&topic.name));
+            let topic_config = image.topic_config(&topic.name);
+            let min_isr = crate::broker::min_isr(settings, &topic_config).min(now.replicas.len());
             partition_is_sound(image, id, now, min_isr)?;
             if let Some(before) = before {
                 changes_are_sound(image, id, before, now)?;
@@ -330,7 +331,7 @@ fn partition_is_sound(image: &Image, id: PartitionId, now: &Partition, min_isr: 
     let replica = |r: &i32| now.replicas.contains(r);
     ensure!(now.isr.iter().all(replica) && now.elr.iter().all(replica), "IsrOfReplicas: {p}: {now:?}");
     ensure!(!now.elr.iter().any(|r| now.isr.contains(r)), "IsrApartFromElr: {p}: {now:?}");
-    let _ = min_isr;
+    ensure!(now.isr.len() < min_isr || now.elr.is_empty(), "NoElrAboveMinIsr: {p}: {now:?}");
     if now.leader != NO_LEADER {
         ensure!(now.isr.contains(&now.leader), "LeaderInIsr: {p}: {now:?}");
         let fenced = image.brokers.get(&now.leader).is_none_or(|b| b.fenced);
