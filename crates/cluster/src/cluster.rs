@@ -16,7 +16,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::builder::{Builder, Profile};
 use crate::clock::Clock;
 use crate::connection::ToNode;
-use crate::driver::{Command, Known, Parts, Running, address};
+use crate::driver::{Command, Known, OnEnd, Parts, Running, address};
 use crate::error::ClusterError;
 use crate::link::{Links, Rule};
 use crate::store::{FileStore, MemoryStore, Store, StoreKind};
@@ -250,7 +250,7 @@ impl Cluster {
     }
 
     /// What follows from a node's end by itself: whoever looks sees it down, unless it has been started again.
-    fn on_end(&self, id: i32, life: u64) -> Box<dyn FnOnce(&str) + Send> {
+    fn on_end(&self, id: i32, life: u64) -> OnEnd {
         // Not the cluster itself: a node's task must not keep it.
         let (states, tell) = (Arc::clone(&self.shared.states), Arc::clone(&self.shared.builder.ended));
         Box::new(move |why| {

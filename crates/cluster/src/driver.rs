@@ -49,6 +49,9 @@ pub(crate) type Sink = Arc<dyn Fn(i32, Event) + Send + Sync>;
 /// Told of a node that ended by itself, and why.
 pub(crate) type EndSink = Arc<dyn Fn(i32, &str) + Send + Sync>;
 
+/// The same for one node, and once.
+pub(crate) type OnEnd = Box<dyn FnOnce(&str) + Send>;
+
 /// What a node's task is made of.
 pub(crate) struct Parts {
     pub(crate) node: Node,
@@ -60,7 +63,7 @@ pub(crate) struct Parts {
     pub(crate) known: Known,
     pub(crate) sink: Sink,
     /// Told once if the node ends by itself.
-    pub(crate) on_end: Box<dyn FnOnce(&str) + Send>,
+    pub(crate) on_end: OnEnd,
     pub(crate) connections_max: usize,
     pub(crate) request_bytes_max: usize,
 }
@@ -117,7 +120,7 @@ struct Driver {
     clock: Clock,
     known: Known,
     sink: Sink,
-    on_end: Option<Box<dyn FnOnce(&str) + Send>>,
+    on_end: Option<OnEnd>,
     around: Surroundings,
     listeners: Vec<(TcpListener, Listener)>,
     connections_max: usize,

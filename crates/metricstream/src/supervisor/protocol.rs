@@ -51,7 +51,7 @@ pub(crate) enum Request {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub(crate) enum Answer {
-    Status(Status),
+    Status(Box<Status>),
     Done {
         text: String,
     },
@@ -199,7 +199,7 @@ pub(crate) async fn ask(name: &str, request: &Request, patience: Duration) -> Re
 /// As [`ask`].
 pub(crate) async fn status(name: &str) -> Result<Status, Failure> {
     match ask(name, &Request::Status, Duration::from_secs(15)).await? {
-        Answer::Status(status) => Ok(status),
+        Answer::Status(status) => Ok(*status),
         other => Err(Failure::environment(format!("the supervisor answered something else: {other:?}"))),
     }
 }

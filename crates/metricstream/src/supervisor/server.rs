@@ -182,7 +182,7 @@ async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
     let Ok(Ok(_)) = tokio::time::timeout(REQUEST, from.read_line(&mut line)).await else { return };
     let answer = match serde_json::from_str::<Request>(&line) {
         Err(error) => Answer::Refused { usage: true, message: format!("a request that is none: {error}") },
-        Ok(Request::Status) => Answer::Status(owner.status()),
+        Ok(Request::Status) => Answer::Status(Box::new(owner.status())),
         Ok(Request::Node { action, node }) => owner.node(action, node).await,
         Ok(Request::Down) => {
             owner.engine.stop().await;

@@ -254,7 +254,7 @@ impl Reading<'_> {
         takes.sort_unstable();
         let word = DO.iter().find(|(_, known)| *known == what).map_or("", |(word, _)| word);
         for key in ACTION_KEYS {
-            if !takes.contains(&key) {
+            if !takes.contains(key) {
                 section.refuse(key, &format!("does not belong to do = \"{word}\", which takes: {}", takes.join(", ")));
             }
         }
