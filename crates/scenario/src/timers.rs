@@ -207,6 +207,10 @@ pub enum Event {
     ActiveControllerKilled,
     /// A combined node that is the active controller dies: until its partitions have other leaders.
     CombinedActiveKilled,
+    /// A broker dies whose closed connections count as evidence of it, as on the embedded cluster in `fast`.
+    ConnectionsClosed,
+    /// The same of the active controller: until another is active and its partitions have other leaders.
+    ActiveConnectionsClosed,
     /// A member of a classic group dies: until its partitions are owned again.
     ClassicCrash,
     /// A member joins a classic group or leaves it: until the others have noticed.
@@ -222,6 +226,10 @@ pub enum Event {
     /// A broker is silent: how long a producer may wait for an answer that does not come.
     ClientOfSilentBroker,
 }
+
+/// Settings of the embedded cluster alone.
+const FENCE_AFTER_DISCONNECT: &str = "metricstream.fence.after.disconnect.ms";
+const ELECT_AFTER_DISCONNECT: &str = "metricstream.elect.after.disconnect.ms";
 
 /// A predicted time.
 #[derive(Debug, Clone, PartialEq)]
@@ -254,11 +262,14 @@ pub fn predict(event: Event, broker: &BTreeMap<String, String>, client: &BTreeMa
         | Event::BrokerPaused
         | Event::ControlledShutdown
         | Event::ActiveControllerKilled
-        | Event::CombinedActiveKilled => of_nodes(event, server),
+        | Event::CombinedActiveKilled
+        | Event::ConnectionsClosed
+        | Event::ActiveConnectionsClosed => of_nodes(event, server),
         _ => of_clients(event, server, member),
     };
     let Estimate { min_s, mean_s, max_s, timer, text } = estimate;
-    let server_side = clock(timer).is_some_and(|clock| clock.side == Side::Server);
+    let server_side =
+        timer.starts_with("metricstream.") || clock(timer).is_some_and(|clock| clock.side == Side::Server);
     let value = effective_ms(timer, if server_side { broker } else { client });
     Bound { min_s: min_s.max(0.0), mean_s, max_s, timer: format!("{timer} = {value}"), text: text.to_owned() }
 }
@@ -293,6 +304,19 @@ fn of_nodes(event: Event, server: impl Fn(&str) -> f64) -> Estimate {
             "broker.heartbeat.interval.ms",
             "the broker asks to stop in a heartbeat and leads until the controller has moved its partitions",
         ),
+        Event::ConnectionsClosed => {
+            let after = server(FENCE_AFTER_DISCONNECT);
+            let text = "a connection that a broker of the same program closed is evidence of its death";
+            estimate(after, after + 0.02, after + 0.1, FENCE_AFTER_DISCONNECT, text)
+        }
+        Event::ActiveConnectionsClosed => {
+            let after = server(ELECT_AFTER_DISCONNECT);
+            let split = server("controller.quorum.election.timeout.ms");
+            let max_s = after * 2.0 + split + server(FENCE_AFTER_DISCONNECT) + 0.1;
+            let text =
+                "a voter whose leader closed its connection starts an election; a split vote adds an election timeout";
+            estimate(after, after * 1.5 + 0.03, max_s, ELECT_AFTER_DISCONNECT, text)
+        }
         Event::ActiveControllerKilled => estimate(
             quorum_min,
             fetch - 0.25,
@@ -360,6 +384,11 @@ fn of_clients(event: Event, server: impl Fn(&str) -> f64, member: impl Fn(&str) 
     }
 }
 
+/// Whether closed connections count as evidence of a node's death under these settings.
+pub fn closed_connections_count(broker: &BTreeMap<String, String>) -> bool {
+    broker.get(FENCE_AFTER_DISCONNECT).and_then(|value| value.parse::<i64>().ok()).is_some_and(|ms| ms >= 0)
+}
+
 /// Which event a node fault is. `active_controller`: whether it hit the active controller.
 pub fn event_of_fault(action: &Action, topology: &Topology, active_controller: bool) -> Option<Event> {
     let combined = topology.controllers == Controllers::Combined;
@@ -423,6 +452,23 @@ mod tests {
             let property = librdkafka::property(name).expect("librdkafka knows it");
             assert_eq!(librdkafka::check_value(property, value), Ok(()), "{name}");
         }
+    }
+
+    #[test]
+    fn where_closed_connections_count_a_kill_is_noticed_before_any_session_ends() {
+        let settings = [
+            (FENCE_AFTER_DISCONNECT, "0"),
+            (ELECT_AFTER_DISCONNECT, "10"),
+            ("broker.session.timeout.ms", "300"),
+            ("broker.heartbeat.interval.ms", "50"),
+        ];
+        assert!(closed_connections_count(&owned(&settings)) && !closed_connections_count(&BTreeMap::new()));
+        assert!(!closed_connections_count(&owned(&[(FENCE_AFTER_DISCONNECT, "-1")])));
+        let killed = predicted(Event::ConnectionsClosed, &settings);
+        assert_eq!((killed.min_s, killed.timer.as_str()), (0.0, "metricstream.fence.after.disconnect.ms = 0"));
+        assert!(killed.max_s < predicted(Event::BrokerKilled, &settings).min_s, "{killed:?}");
+        let active = predicted(Event::ActiveConnectionsClosed, &settings);
+        assert_eq!((active.min_s, active.timer.as_str()), (0.01, "metricstream.elect.after.disconnect.ms = 10"));
     }
 
     #[test]

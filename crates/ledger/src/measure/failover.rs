@@ -290,7 +290,13 @@ impl Failovers {
 pub(crate) fn bound_of(fault: &StepSeen, scenario: &Scenario) -> Option<Event> {
     let combined = scenario.topology.controllers == Controllers::Combined;
     let controllers_only = !fault.nodes.is_empty() && fault.nodes.iter().all(|node| *node >= FIRST_CONTROLLER);
+    let evidence = timers::closed_connections_count(&scenario.topology.broker_config);
     match fault.kind.as_str() {
+        // A process that is gone closes its connections; one that stands still or is cut off does not.
+        "kill" if evidence && fault.active_controller && (combined || controllers_only) => {
+            Some(Event::ActiveConnectionsClosed)
+        }
+        "kill" if evidence && !controllers_only => Some(Event::ConnectionsClosed),
         "kill" | "pause" | "partition" | "isolate" if controllers_only => {
             fault.active_controller.then_some(Event::ActiveControllerKilled)
         }
