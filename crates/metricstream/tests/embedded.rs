@@ -42,7 +42,7 @@ fn links_are_refused_before_anything_starts_where_the_engine_has_no_say_over_the
     assert!(remote.contains("zone-3-lost: partition") && remote.contains("--without-faults"), "{remote}");
     let flaw = said(&["run", "broker-failure", "--engine", "kafka", "--flaw", "no-pre-vote"]);
     assert!(flaw.contains("--flaw") && flaw.contains("--engine embedded"), "{flaw}");
-    let version = said(&["run", "broker-failure", "--kafka-version", "4.1.1"]);
+    let version = said(&["run", "broker-failure", "--engine", "embedded", "--kafka-version", "4.1.1"]);
     assert!(version.contains("--engine kafka"), "{version}");
 }
 
@@ -50,7 +50,7 @@ fn links_are_refused_before_anything_starts_where_the_engine_has_no_say_over_the
 fn a_setting_or_flaw_that_the_embedded_cluster_cannot_have_is_named() {
     let dir = tempfile::tempdir().expect("a folder");
     let said = |args: &[&str]| {
-        let mut all = vec!["run", "broker-failure"];
+        let mut all = vec!["run", "broker-failure", "--engine", "embedded"];
         all.extend(args);
         finish(metricstream(&all).current_dir(dir.path()), Duration::from_secs(30)).expect(2).stderr
     };
@@ -74,7 +74,8 @@ fn a_cluster_by_hand_says_which_flaws_are_on() {
     };
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let port = port.to_string();
-    ask(&["cluster", "up", "--detach", "--brokers", "1", "--port", &port, "--flaw", "no-pre-vote"]).expect(0);
+    let up = ["cluster", "up", "--engine", "embedded", "--detach", "--brokers", "1", "--port", &port];
+    ask(&[&up[..], &["--flaw", "no-pre-vote"]].concat()).expect(0);
     let status = ask(&["cluster", "status"]).expect(0).stdout;
     ask(&["cluster", "down"]).expect(0);
     assert!(status.contains("embedded") && status.contains("flaws that are switched on: no-pre-vote"), "{status}");
