@@ -249,6 +249,11 @@ impl Load {
         process.stall(for_us).map_err(|source| LoadError::Member { member: format!("{group}/{member}"), source })
     }
 
+    /// Every schedule ends at this time of the run's clock; what is owed by then is still sent. Only the first call counts.
+    pub fn end_sending_at(&self, at_us: i64) {
+        self.inner.producers.iter().for_each(|producer| producer.end_schedule_at(at_us));
+    }
+
     /// No further sends.
     pub fn stop_sending(&self) {
         self.inner.producers.iter().for_each(ProducerHandle::stop);
@@ -381,7 +386,8 @@ fn producer_plan(plan: &LoadPlan, index: usize) -> Result<ProducerPlan, LoadErro
         .find(|(_, t)| t.name == producer.topic)
         .ok_or_else(|| LoadError::Topic { producer: producer.name.clone(), topic: producer.topic.clone() })?;
     let incarnation = u32::try_from(index).unwrap_or(u32::MAX);
-    let duration_us = (plan.scenario.workload.duration_s * 1e6) as i64;
+    // Where the scenario does not say, load ends when it is told to, and by then in any case.
+    let duration_us = (plan.scenario.longest_load_s() * 1e6) as i64;
     Ok(ProducerPlan {
         index: incarnation,
         name: producer.name.clone(),

@@ -118,7 +118,7 @@ mod tests {
         let error = load("broker-failure", &short, None).expect_err("the kill comes after the load").error.to_string();
         assert!(error.contains("after load has ended"), "{error}");
         let (scenario, left_out) = load_without_faults("broker-failure", &short, None).expect("sound");
-        assert_eq!((left_out, scenario.workload.duration_s), (vec!["kill-2".into(), "start-2".into()], 8.0));
+        assert_eq!((left_out, scenario.workload.duration_s), (vec!["kill-2".into(), "start-2".into()], Some(8.0)));
         let claims = load("broker-failure", &[], None).expect("sound").claims.len();
         assert_eq!(scenario.claims.len(), claims);
         // What is wrong without them too is said of the file as it is.

@@ -94,31 +94,37 @@ impl Schedule {
         }
         let end_us = start_us.checked_add(duration_us).filter(|_| duration_us >= 0);
         let end_us = end_us.ok_or_else(|| ScheduleError::Duration { producer: name(), duration_us })?;
-        let total = match producer.rate_per_s {
-            None => MESSAGES_MAX,
-            Some(rate_per_s) if !rate_per_s.is_finite() || rate_per_s <= 0.0 => {
-                return Err(ScheduleError::Rate { producer: name(), rate_per_s });
-            }
-            Some(rate_per_s) => {
-                let intended = (rate_per_s * (duration_us as f64 / US_PER_S)).round();
-                if intended > MESSAGES_MAX as f64 {
-                    return Err(ScheduleError::TooMany { producer: name(), intended });
-                }
-                intended as u64
-            }
-        };
+        if let Some(rate_per_s) = producer.rate_per_s
+            && (!rate_per_s.is_finite() || rate_per_s <= 0.0)
+        {
+            return Err(ScheduleError::Rate { producer: name(), rate_per_s });
+        }
+        let intended = intended(producer.rate_per_s, duration_us);
+        if intended > MESSAGES_MAX as f64 {
+            return Err(ScheduleError::TooMany { producer: name(), intended });
+        }
         Ok(Self {
             run_id,
             incarnation,
             start_us,
             end_us,
             rate_per_s: producer.rate_per_s,
-            total,
+            total: intended as u64,
             lanes,
             keyed: producer.keys.is_some(),
             value_size_bytes: size_bytes,
             next: 0,
         })
+    }
+
+    /// Ends the schedule at `end_us`, before the end that it was made with: it intends rate × what is left of its duration,
+    /// as if it had been made so. What was taken stays taken, and what it owes by then it still owes.
+    pub fn end_at(&mut self, end_us: i64) {
+        self.end_us = end_us.clamp(self.start_us, self.end_us);
+        if self.rate_per_s.is_some() {
+            let intended = intended(self.rate_per_s, self.end_us - self.start_us) as u64;
+            self.total = intended.clamp(self.next, self.total);
+        }
     }
 
     /// When the next message is wanted; it may lie in the past after a stall. `None` when all were taken.
@@ -260,6 +266,11 @@ impl Schedule {
     }
 }
 
+/// How many messages a schedule intends: rate × duration; an unthrottled one, [`MESSAGES_MAX`].
+fn intended(rate_per_s: Option<f64>, duration_us: i64) -> f64 {
+    rate_per_s.map_or(MESSAGES_MAX as f64, |rate_per_s| (rate_per_s * (duration_us as f64 / US_PER_S)).round())
+}
+
 /// The key of a lane, without an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -361,6 +372,36 @@ mod tests {
         let wanted: Vec<Due> = std::iter::from_fn(|| steady.take(20 * SECOND_US)).collect();
         assert_eq!(all, wanted);
         assert_eq!(wanted[3001].intended_us, 3_001_000);
+    }
+
+    #[test]
+    fn a_schedule_that_is_ended_early_is_the_one_that_was_made_that_short() {
+        let long = || Schedule::new(&producer(Some(333.0), None), 6, 7, 1, 0, 100 * SECOND_US).expect("a schedule");
+        let end_us = 7 * SECOND_US + 654_321;
+        let short = Schedule::new(&producer(Some(333.0), None), 6, 7, 1, 0, end_us).expect("a schedule");
+        let all = |mut schedule: Schedule| std::iter::from_fn(|| schedule.take(200 * SECOND_US)).collect::<Vec<_>>();
+        // Told while it runs, beforehand, and once more.
+        let mut told = long();
+        let first: Vec<Due> = std::iter::from_fn(|| told.take(5 * SECOND_US)).collect();
+        told.end_at(end_us);
+        told.end_at(end_us);
+        assert_eq!((told.intended_total(), told.end_us()), (short.intended_total(), end_us));
+        assert_eq!(short.intended_total(), Some(2549), "333 a second for 7.654321 s");
+        assert_eq!([first, all(told)].concat(), all(short), "the same messages, wanted at the same times");
+
+        // What was taken before it was told cannot be taken back; nothing follows it.
+        let mut late = long();
+        while late.take(8 * SECOND_US).is_some() {}
+        let taken = late.taken();
+        late.end_at(end_us);
+        assert_eq!((late.intended_total(), late.finished(8 * SECOND_US)), (Some(taken), true));
+        // It does not grow.
+        late.end_at(50 * SECOND_US);
+        assert_eq!((late.intended_total(), late.end_us()), (Some(taken), end_us));
+
+        let mut unthrottled = schedule(None, 3);
+        unthrottled.end_at(2 * SECOND_US);
+        assert!(unthrottled.due(2 * SECOND_US - 1) > 0 && unthrottled.finished(2 * SECOND_US));
     }
 
     #[test]

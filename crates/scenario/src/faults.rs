@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::load_time::DEFAULT_DURATION_S;
 use crate::model::{Action, Condition, Scenario, Step, When};
 
 impl Action {
@@ -39,7 +40,7 @@ impl Scenario {
     }
 
     /// Takes the faults out of the timeline, and with them every step that waits for one of those; returns their ids in
-    /// the order of the timeline. Claims about them stay.
+    /// the order of the timeline. Claims about them stay. Where no step is left, load has a duration.
     pub fn take_faults_out(&mut self) -> Vec<String> {
         let mut out: BTreeSet<String> = self.faults().map(|step| step.id.clone()).collect();
         loop {
@@ -53,6 +54,9 @@ impl Scenario {
         }
         let (left_out, kept) = std::mem::take(&mut self.timeline).into_iter().partition(|step| out.contains(&step.id));
         self.timeline = kept;
+        if self.timeline.is_empty() {
+            self.workload.duration_s.get_or_insert(DEFAULT_DURATION_S);
+        }
         let left_out: Vec<Step> = left_out;
         left_out.into_iter().map(|step| step.id).collect()
     }

@@ -87,8 +87,13 @@ pub struct Topic {
 /// What is sent and read while the timeline runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
-    /// Load is offered for this long.
-    pub duration_s: f64,
+    /// Load is offered for this long; `None`: until the timeline is through and the cluster is normal again.
+    pub duration_s: Option<f64>,
+    /// Without a duration: load goes on this long after all is normal again.
+    pub settle_s: f64,
+    /// Without a duration: load lasts no longer than this, healed or not; `None`: [`HEALED_LIMIT_S`](crate::HEALED_LIMIT_S)
+    /// after the last step.
+    pub max_duration_s: Option<f64>,
     /// Producers, each a client of its own.
     pub producers: Vec<Producer>,
     /// Consumer groups.

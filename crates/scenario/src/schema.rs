@@ -96,7 +96,19 @@ pub const TOPIC: Table = Table {
 pub const WORKLOAD: Table = Table {
     title: "[workload]",
     keys: &[
-        key("duration_s", "1 to 86400", "30", "How long load is offered."),
+        key(
+            "duration_s",
+            "1 to 86400",
+            "until healed; 30 without a timeline",
+            "How long load is offered. Without it: until the timeline is through and all is normal again, see below.",
+        ),
+        key("settle_s", "0 to 3600", "5", "Without `duration_s`: load goes on this long after all is normal again."),
+        key(
+            "max_duration_s",
+            "1 to 86400",
+            "180 s after the last step",
+            "Without `duration_s`: load lasts no longer than this, healed or not.",
+        ),
         key("producers", "list of tables", "one producer", "Producers, each a client of its own."),
         key("groups", "list of tables", "one group", "Consumer groups."),
     ],
@@ -148,7 +160,12 @@ pub const STEP: Table = Table {
     title: "[[timeline]]",
     keys: &[
         key("id", "name", "required", "Unique; results and claims refer to it."),
-        key("at_s", "0 to duration_s", "this or `on`", "Time on the run's clock, seconds since load start."),
+        key(
+            "at_s",
+            "0 to duration_s or max_duration_s",
+            "this or `on`",
+            "Time on the run's clock, seconds since load start.",
+        ),
         key(
             "on",
             "\"isr-full\", \"leaders-known\", \"group-stable GROUP\", \"step-done STEP\", \"fenced STEP\"",
@@ -156,7 +173,12 @@ pub const STEP: Table = Table {
             "Happens when this condition first holds.",
         ),
         key("after_s", "0 to 3600", "0", "With `on`: this long after the condition holds."),
-        key("not_before_s", "0 to duration_s", "0", "With `on`: the condition is not looked at before this time."),
+        key(
+            "not_before_s",
+            "0 to duration_s or max_duration_s",
+            "0",
+            "With `on`: the condition is not looked at before this time.",
+        ),
         key(
             "after_step",
             "id of an earlier step",

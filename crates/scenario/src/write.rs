@@ -40,7 +40,9 @@ pub fn to_toml(scenario: &Scenario) -> String {
     topology.topics.iter().for_each(|topic| out.topic(topic));
     out.head("[workload]");
     let workload = &scenario.workload;
-    out.set("duration_s", number(workload.duration_s));
+    out.set_some("duration_s", workload.duration_s.map(number));
+    out.set("settle_s", number(workload.settle_s));
+    out.set_some("max_duration_s", workload.max_duration_s.map(number));
     // Left out, these two would mean the defaults.
     if workload.producers.is_empty() {
         out.set("producers", "[]");

@@ -54,14 +54,17 @@ fn table_row(out: &mut String, scenario: &Scenario) -> std::fmt::Result {
     let topic = &scenario.topology.topics[0];
     writeln!(
         out,
-        "{}: {} brokers, controllers {:?}, {}x RF {} min.isr {}, {} s",
+        "{}: {} brokers, controllers {:?}, {}x RF {} min.isr {}, {}",
         scenario.name,
         scenario.topology.brokers,
         scenario.topology.controllers,
         topic.partitions,
         topic.replication_factor,
         topic.min_insync_replicas,
-        scenario.workload.duration_s
+        match scenario.workload.duration_s {
+            Some(duration_s) => format!("{duration_s} s"),
+            None => format!("until healed + {} s", scenario.workload.settle_s),
+        }
     )?;
     for step in &scenario.timeline {
         writeln!(out, "  step   {}: {} {}", step.id, what(step), when(step))?;

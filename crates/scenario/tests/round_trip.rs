@@ -167,7 +167,13 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                     broker_config,
                     topics,
                 },
-                workload: Workload { duration_s, producers, groups },
+                workload: Workload {
+                    duration_s: (heal || timeline.is_empty()).then_some(duration_s),
+                    settle_s: wait,
+                    max_duration_s: (brokers % 2 == 0).then_some(duration_s),
+                    producers,
+                    groups,
+                },
                 timeline,
                 settle: Settle { isr_full_s: wait, drain_s: 0.0, group_catch_up_s: 1e-3, heal },
                 baseline: Baseline {

@@ -34,7 +34,9 @@ pub(crate) fn scenario() -> Scenario {
             }],
         },
         workload: Workload {
-            duration_s: 30.0,
+            duration_s: Some(30.0),
+            settle_s: 5.0,
+            max_duration_s: None,
             producers: vec![Producer {
                 name: "p".into(),
                 topic: "metrics".into(),

@@ -9,7 +9,7 @@ mod outcome;
 mod sent_times;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub(crate) struct ProducerHandle {
 struct Shared {
     counters: Arc<ProducerCounters>,
     last_sent_us: AtomicI64,
+    /// When the schedule ends, if it was told while it ran.
+    schedule_ends_us: OnceLock<i64>,
     /// Send no more.
     stop: AtomicBool,
     /// The sending thread is done.
@@ -150,6 +152,11 @@ impl ProducerHandle {
         self.shared.counters.clone()
     }
 
+    /// Intends nothing that is due after this time. Only the first call counts.
+    pub(crate) fn end_schedule_at(&self, at_us: i64) {
+        let _ = self.shared.schedule_ends_us.set(at_us);
+    }
+
     /// Sends nothing more; what is in flight goes on.
     pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -191,7 +198,12 @@ impl Drop for ProducerHandle {
 fn send_all(topic: &TopicHandle<Context>, mut schedule: Schedule, time: RunTime, shared: &Shared) {
     let mut value = vec![0; schedule.value_size_bytes()];
     let context = topic.producer().context().clone();
+    let mut told = false;
     while !shared.stop.load(Ordering::Acquire) {
+        if let Some(end_us) = shared.schedule_ends_us.get().filter(|_| !told) {
+            schedule.end_at(*end_us);
+            told = true;
+        }
         let now_us = time.now_us();
         let Some(due) = schedule.peek(now_us) else {
             shared.counters.owed.store(0, Ordering::Relaxed);

@@ -431,6 +431,7 @@ impl Drive {
             Action::StartLoad { .. } => {}
             Action::Emit(event) => self.record(event, tell),
             Action::WakeAt(us) => self.wake_us = Some(us),
+            Action::EndLoad { at_us } => load.end_sending_at(at_us),
             Action::StopLoad => load.stop_sending(),
             Action::Fault { step, kind, nodes, .. } => self.fault(step, engine::kind_of(kind), nodes),
             Action::Links { step, rules, .. } => self.links(step, &rules),

@@ -139,9 +139,13 @@ fn status(live: &Live, now: Moment, width: usize) -> Row {
         (None, Some(doing)) => row.strong(format!("{turn} {doing}  {:.0} s", now.since_begin_s), Tone::Plain),
         (None, None) => row.strong(format!("{turn} starting  {:.0} s", now.since_begin_s), Tone::Plain),
         (Some(at_us), doing) => {
-            // After the load's end the clock goes on, and what it counts against is over.
-            let of =
-                if s(at_us) <= live.duration_s { format!(" of {:.0} s", live.duration_s) } else { " s".to_owned() };
+            let of = match live.duration_s {
+                Some(duration_s) if s(at_us) <= duration_s => format!(" of {duration_s:.0} s"),
+                // After the load's end the clock goes on, and what it counts against is over.
+                Some(_) => " s".to_owned(),
+                None if live.load_is_over() => " s".to_owned(),
+                None => " s, until healed".to_owned(),
+            };
             row.strong(format!("{turn} {:.1}{of}", s(at_us)), Tone::Plain);
             let (tone, text) = match (doing, live.phase.as_deref()) {
                 (Some(doing), _) => (Tone::Plain, doing.clone()),
@@ -177,8 +181,10 @@ fn phase_text(phase: &str) -> (Tone, String) {
 
 /// How far the load is, and where the steps stand in it.
 fn bar(live: &Live, now: Moment, width: usize) -> Row {
-    let at = |s: f64| ((s / live.duration_s.max(0.001)).clamp(0.0, 1.0) * width as f64) as usize;
-    let done = now.at_us.map_or(0, |us| at(us as f64 / 1e6));
+    let now_s = now.at_us.map_or(0.0, |us| us as f64 / 1e6);
+    let whole_s = live.whole_s(now_s);
+    let at = |s: f64| ((s / whole_s).clamp(0.0, 1.0) * width as f64) as usize;
+    let done = at(now_s);
     let marks: Vec<usize> = live.steps.iter().filter_map(|step| step.due_s()).map(at).collect();
     let mut row = Row::default();
     let mut from = 0;
@@ -230,6 +236,23 @@ fn flow(label: &str, cells: &[(Tone, String)], width: usize) -> Vec<Row> {
 }
 
 impl Live {
+    /// What the bar stands for, seconds. Where load has no duration: what is planned and a while, or what it took so far
+    /// and a little, until it is over.
+    fn whole_s(&self, now_s: f64) -> f64 {
+        const LITTLE: f64 = 1.1;
+        const PLANNED_SHARE: f64 = 0.6;
+        let whole_s = self.duration_s.unwrap_or_else(|| {
+            let so_far_s = if self.load_is_over() { now_s } else { now_s * LITTLE };
+            so_far_s.max(self.planned_s / PLANNED_SHARE)
+        });
+        whole_s.max(0.001)
+    }
+
+    fn load_is_over(&self) -> bool {
+        let at_the_end = ["drain", "catch-up", "audit", "interrupted"];
+        self.phase.as_deref().is_some_and(|phase| at_the_end.contains(&phase))
+    }
+
     fn brokers(&self, width: usize) -> Vec<Row> {
         let of = |broker: bool| -> Vec<(Tone, String)> {
             let nodes = self.nodes.iter().filter(|(_, node)| node.broker == broker);

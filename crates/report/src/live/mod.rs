@@ -71,7 +71,10 @@ pub struct Live {
     title: String,
     header: Vec<String>,
     engine: String,
-    duration_s: f64,
+    /// How long load lasts; `None`: until all is normal again.
+    duration_s: Option<f64>,
+    /// The last time that the timeline names.
+    planned_s: f64,
     nodes: BTreeMap<i32, Node>,
     controller: Option<i32>,
     partitions: BTreeMap<(String, i32), Partition>,
@@ -109,6 +112,7 @@ impl Live {
             header,
             engine: engine.to_owned(),
             duration_s: scenario.workload.duration_s,
+            planned_s: scenario.last_planned_s(),
             nodes,
             controller: None,
             partitions: BTreeMap::new(),

@@ -135,6 +135,12 @@ pub enum Action {
     },
     /// Put this on the timeline.
     Emit(TimelineEvent),
+    /// The producers' schedules end at this time, which was not known before; answered by [`Event::LoadEnded`] once they
+    /// have sent what they owe by then. Only where the scenario has no duration.
+    EndLoad {
+        /// On the driver's clock; the present at the earliest.
+        at_us: i64,
+    },
     /// Stop the producers; answered by [`Event::LoadEnded`]. Not sent to a load that ended by itself.
     StopLoad,
     /// Wait for outstanding sends; answered by [`Event::Drained`] at the deadline at the latest.
@@ -296,6 +302,8 @@ pub enum Shortfall {
     Unanswered { step: String, what: String, waited_s: f64 },
     #[error("step {step}: member: {error}")]
     MemberFailed { step: String, error: String },
+    #[error("load ended after {load_s} s although not all was normal again; missing: {missing}")]
+    NotHealed { load_s: f64, missing: String },
     #[error("not every ISR was full {waited_s} s after the timeline's end; missing: {missing}")]
     IsrNotFull { waited_s: f64, missing: String },
     #[error("{nodes} left broken as settle.heal = false asks; the audit reads what it can")]
@@ -338,7 +346,8 @@ impl Shortfall {
             | Self::AuditUnanswered { .. }
             | Self::NeverReady { .. }
             | Self::Interrupted { .. } => true,
-            Self::IsrNotFull { .. }
+            Self::NotHealed { .. }
+            | Self::IsrNotFull { .. }
             | Self::LeftBroken { .. }
             | Self::LoadStopped { .. }
             | Self::LoadStillRunning { .. }

@@ -1,7 +1,8 @@
 //! The conductor: a run as one state machine, from events to actions. A function of scenario, seed and events.
 //!
 //! A run goes: starting → healthy → the timeline's steps, while load lasts → heal what is broken → every ISR full →
-//! drain sends → groups catch up → audit → finish. Every wait has a deadline, and what was waited for in vain is named.
+//! drain sends → groups catch up → audit → finish. Load lasts as long as the scenario says, or until all is normal again.
+//! Every wait has a deadline, and what was waited for in vain is named.
 //!
 //! `message` is its language, `view` what it knows, `steps` the timeline, `faults` what was asked of the engine, `links` what of it is about links,
 //! `chaos` the random faults, `settle` the end. No clock, no IO: the driver feeds events and carries out actions.
@@ -19,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
-use metricstream_scenario::{Scenario, When};
+use metricstream_scenario::{HEALED_LIMIT_S, Scenario, When};
+
+pub use metricstream_scenario::FAULT_DEADLINE_S;
 
 pub use message::{Action, End, Event, FaultKind, LinkKind, LinkRule, Party, Shortfall};
 pub use steps::StepStatus;
@@ -34,8 +37,6 @@ use view::View;
 
 /// How long a cluster may take to become ready, seconds.
 pub const READY_DEADLINE_S: f64 = 300.0;
-/// How long the engine may take to answer a fault, seconds: a controlled shutdown or a start of a JVM among them.
-pub const FAULT_DEADLINE_S: f64 = 120.0;
 /// How long an interrupted run heals and stops before it finishes anyway, seconds.
 pub const INTERRUPT_DEADLINE_S: f64 = 15.0;
 /// How long producers that were told to stop may take, seconds.
@@ -71,6 +72,11 @@ pub struct Conductor {
     /// The end of the run tried to mend all links.
     mend_tried: bool,
     any_fault: bool,
+    /// When load ends; `None` while it goes on until all is normal again.
+    load_ends_us: Option<i64>,
+    /// How many steps are over, and when the last one was.
+    steps_over: usize,
+    step_over_us: i64,
     load_ended: bool,
     load_stopped: bool,
     /// Nodes that the end of the run tried to heal; each once.
@@ -102,6 +108,9 @@ impl Conductor {
             open_links: Vec::new(),
             mend_tried: false,
             any_fault: false,
+            load_ends_us: None,
+            steps_over: 0,
+            step_over_us: i64::MIN,
             load_ended: false,
             load_stopped: false,
             heal_tried: BTreeSet::new(),
@@ -152,7 +161,8 @@ impl Conductor {
             self.chaos_wakes(&mut wakes);
         }
         // What is due already and did not happen waits for an event, not for time.
-        wakes.into_iter().filter(|wake_us| *wake_us > self.now_us).min()
+        // And the largest number is no time.
+        wakes.into_iter().filter(|wake_us| *wake_us > self.now_us && *wake_us < i64::MAX).min()
     }
 
     /// Whether [`Action::Finish`] was given.
@@ -206,6 +216,9 @@ impl Conductor {
         }
         self.view.ready();
         self.origin_us = self.now_us;
+        self.step_over_us = self.now_us;
+        self.load_ends_us =
+            self.scenario.workload.duration_s.map(|duration_s| self.origin_us.saturating_add(micros(duration_s)));
         self.stage = Stage::Running;
         let scenario = Arc::clone(&self.scenario);
         for (progress, step) in self.steps.iter_mut().zip(&scenario.timeline) {
@@ -246,6 +259,10 @@ impl Conductor {
 
     /// One move; whether there was one.
     fn advance(&mut self, out: &mut Vec<Action>) -> bool {
+        let over = self.steps_that_are_over();
+        if self.steps_over != over {
+            (self.steps_over, self.step_over_us) = (over, self.now_us);
+        }
         if self.expire_operation(out) {
             return true;
         }
@@ -281,13 +298,23 @@ impl Conductor {
         self.shortfalls.push(shortfall);
     }
 
-    fn load_ends_us(&self) -> i64 {
-        self.origin_us.saturating_add(micros(self.scenario.workload.duration_s))
+    /// Until when steps may wait for their conditions: the end of load and the time to settle, or the limit of what has
+    /// no end of its own.
+    fn conditions_end_us(&self) -> i64 {
+        match self.load_ends_us {
+            Some(ends_us) => ends_us.saturating_add(micros(self.scenario.settle.isr_full_s)),
+            None => self.healed_limit_us(),
+        }
     }
 
-    /// Until when steps may wait for their conditions: the end of load and the time to settle.
-    fn conditions_end_us(&self) -> i64 {
-        self.load_ends_us().saturating_add(micros(self.scenario.settle.isr_full_s))
+    /// When load without a duration ends whether all is normal or not. While a step is being carried out, or its time is
+    /// known and to come, nothing is waited for in vain.
+    fn healed_limit_us(&self) -> i64 {
+        match self.scenario.workload.max_duration_s {
+            Some(max_s) => self.origin_us.saturating_add(micros(max_s)),
+            None if self.a_step_is_under_way() => i64::MAX,
+            None => self.step_over_us.saturating_add(micros(HEALED_LIMIT_S)),
+        }
     }
 }
 

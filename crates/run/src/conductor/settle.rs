@@ -7,7 +7,7 @@ use super::faults::Owner;
 use super::message::{Action, End, FaultKind, Shortfall};
 use super::view::{NodeState, some_of};
 use super::{
-    ANSWER_GRACE_S, AUDIT_DEADLINE_S, Conductor, INTERRUPT_DEADLINE_S, READY_DEADLINE_S, STOP_DEADLINE_S, micros,
+    ANSWER_GRACE_S, AUDIT_DEADLINE_S, Conductor, INTERRUPT_DEADLINE_S, READY_DEADLINE_S, STOP_DEADLINE_S, micros, seconds,
 };
 
 /// Where a run is. Deadlines are on the driver's clock.
@@ -66,7 +66,7 @@ impl Conductor {
                     self.finish(End::NeverReady, out)
                 }
             }
-            Stage::Running => self.end_timeline(),
+            Stage::Running => self.end_load_once_healed(out) || self.end_timeline(),
             Stage::Healing => self.heal(out),
             Stage::IsrWait { deadline_us } => self.wait_for_isr(deadline_us, out),
             Stage::LoadWait { deadline_us } => self.wait_for_load(deadline_us, out),
@@ -102,7 +102,7 @@ impl Conductor {
     pub(super) fn stage_wakes(&self, wakes: &mut Vec<i64>) {
         match self.stage {
             Stage::Starting { deadline_us } => wakes.extend(deadline_us),
-            Stage::Running => wakes.push(self.load_ends_us()),
+            Stage::Running => wakes.push(self.load_ends_us.unwrap_or_else(|| self.healed_limit_us())),
             Stage::IsrWait { deadline_us }
             | Stage::LoadWait { deadline_us }
             | Stage::Draining { deadline_us }
@@ -122,13 +122,60 @@ impl Conductor {
     }
 
     fn audit_s(&self) -> f64 {
-        2.0f64.mul_add(self.scenario.workload.duration_s, AUDIT_DEADLINE_S)
+        2.0f64.mul_add(self.load_s(), AUDIT_DEADLINE_S)
+    }
+
+    /// How long load lasted, or was to last, seconds.
+    fn load_s(&self) -> f64 {
+        seconds(self.load_ends_us.unwrap_or(self.now_us).saturating_sub(self.origin_us))
+    }
+
+    /// Where the scenario does not say how long load lasts: until all is normal again and a while longer, or the limit.
+    /// Whether the end became known.
+    fn end_load_once_healed(&mut self, out: &mut Vec<Action>) -> bool {
+        if self.load_ends_us.is_some() {
+            return false;
+        }
+        if self.load_ended {
+            self.load_ends_us = Some(self.now_us);
+            return true;
+        }
+        let through = self.timeline_is_over() && !self.awaits_answers();
+        let lacks = self.normal_lacks();
+        let at_us = if through && lacks.is_empty() {
+            self.in_s(self.scenario.workload.settle_s)
+        } else if self.past(self.healed_limit_us()) {
+            let missing = if lacks.is_empty() { "the timeline's end".to_owned() } else { some_of(&lacks) };
+            self.fall_short(Shortfall::NotHealed { load_s: self.load_s(), missing }, out);
+            self.now_us
+        } else {
+            return false;
+        };
+        self.load_ends_us = Some(at_us);
+        out.push(Action::EndLoad { at_us });
+        true
+    }
+
+    /// What is lacking of a cluster that is normal again: every broker up, every ISR full, every group that has members
+    /// stable. What the timeline left broken no step will mend; then it is enough that the cluster has noticed.
+    fn normal_lacks(&self) -> Vec<String> {
+        let broken = self.view.broken().into_iter().map(|(id, _)| id).chain(self.cut_off());
+        let broken: Vec<i32> = broken.filter(|id| self.view.brokers().contains(id)).collect();
+        if !broken.is_empty() {
+            return self.view.fenced_lacks(&broken);
+        }
+        let mut lacks = self.view.isr_full_lacks();
+        for group in self.scenario.workload.groups.iter().filter(|group| self.view.has_members(&group.name)) {
+            let of_group = self.view.group_stable_lacks(&group.name).into_iter();
+            lacks.extend(of_group.map(|lack| format!("{}: {lack}", group.name)));
+        }
+        lacks
     }
 
     /// Load need not have ended by itself: what it still owes after an outage it can only send once that is healed.
     fn end_timeline(&mut self) -> bool {
         let over = self.timeline_is_over() && !self.awaits_answers();
-        let over = over && (self.load_ended || self.past(self.load_ends_us()));
+        let over = over && (self.load_ended || self.load_ends_us.is_some_and(|ends_us| self.past(ends_us)));
         if over {
             self.stage = Stage::Healing;
         }

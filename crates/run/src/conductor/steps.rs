@@ -75,6 +75,15 @@ impl Conductor {
         self.steps.iter().all(Progress::is_over)
     }
 
+    pub(super) fn steps_that_are_over(&self) -> usize {
+        self.steps.iter().filter(|progress| progress.is_over()).count()
+    }
+
+    /// Whether a step is being carried out, or will be at a time that is known.
+    pub(super) fn a_step_is_under_way(&self) -> bool {
+        self.steps.iter().any(|progress| !progress.is_over() && *progress != Progress::Waiting)
+    }
+
     /// In which order to look at the steps: when several are due, the one that was due first goes first.
     pub(super) fn steps_by_due_time(&self) -> Vec<usize> {
         let due_us = |index: &usize| match self.steps[*index] {

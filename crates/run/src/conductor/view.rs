@@ -214,6 +214,10 @@ impl View {
         self.members.contains_key(&(group.to_owned(), member.to_owned()))
     }
 
+    pub(super) fn has_members(&self, group: &str) -> bool {
+        self.members.keys().any(|(of, _)| of == group)
+    }
+
     pub(super) fn add_member(&mut self, group: &str, member: &str) {
         self.members.insert((group.to_owned(), member.to_owned()), None);
     }

@@ -284,7 +284,7 @@ fn the_driver_is_not_asked_to_drain_before_its_load_has_ended() {
 fn chaos_of(kinds: &[&str], for_s: f64, every_s: f64) -> Scenario {
     let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
     let mut scenario = three_brokers(vec![at("chaos", 1.0, Action::Chaos { for_s, every_s, kinds })]);
-    scenario.workload.duration_s = for_s + 2.0;
+    scenario.workload.duration_s = Some(for_s + 2.0);
     scenario
 }
 

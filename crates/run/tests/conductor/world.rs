@@ -72,7 +72,13 @@ pub(crate) fn three_brokers(timeline: Vec<Step>) -> Scenario {
             broker_config: BTreeMap::new(),
             topics: vec![topic],
         },
-        workload: Workload { duration_s: 30.0, producers: vec![producer], groups: vec![group] },
+        workload: Workload {
+            duration_s: Some(30.0),
+            settle_s: 5.0,
+            max_duration_s: None,
+            producers: vec![producer],
+            groups: vec![group],
+        },
         timeline,
         settle: Settle { isr_full_s: 60.0, drain_s: 20.0, group_catch_up_s: 25.0, heal: true },
         baseline: Baseline::default(),
@@ -122,7 +128,7 @@ pub(crate) struct World {
     partition_epoch: i32,
     members: BTreeSet<String>,
     generation: i32,
-    load_s: f64,
+    load_s: Option<f64>,
 }
 
 impl World {
@@ -285,8 +291,14 @@ impl World {
             Action::StartLoad { .. } => {
                 self.members.insert("A".into());
                 self.rebalance();
+                if let Some(load_s) = self.load_s.filter(|_| !self.mutes(Mute::LoadEnd)) {
+                    self.after((load_s * 1e6) as i64, Due::Event(Event::LoadEnded));
+                }
+            }
+            Action::EndLoad { at_us } => {
+                assert!(self.load_s.is_none() && at_us >= self.now_us, "an end that was known");
                 if !self.mutes(Mute::LoadEnd) {
-                    self.after((self.load_s * 1e6) as i64, Due::Event(Event::LoadEnded));
+                    self.after(at_us - self.now_us, Due::Event(Event::LoadEnded));
                 }
             }
             Action::Fault { step, kind, nodes, .. } => self.fault(step, kind, nodes),
@@ -436,6 +448,7 @@ impl World {
     pub(crate) fn orders(&self) -> Vec<&'static str> {
         let name = |(_, action): &(i64, Action)| match action {
             Action::StartLoad { .. } => Some("start-load"),
+            Action::EndLoad { .. } => Some("end-load"),
             Action::StopLoad => Some("stop-load"),
             Action::Drain { .. } => Some("drain"),
             Action::WaitGroups { .. } => Some("groups"),

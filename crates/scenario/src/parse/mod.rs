@@ -75,12 +75,16 @@ fn read_root<'a>(table: &'a DeTable<'a>, head: Range<usize>, problems: &Problems
     let name = root.name("name").map(|at| at.value).unwrap_or_default();
     let description = root.text("description").map(|at| at.value.trim().to_owned()).unwrap_or_default();
     let topology = topology::read(&root.child("topology", &schema::TOPOLOGY));
-    let workload = workload::read(&root.child("workload", &schema::WORKLOAD), &topology);
+    let has_steps = table.get("timeline").and_then(|steps| steps.get_ref().as_array()).is_some_and(|s| !s.is_empty());
+    let of_workload = root.child("workload", &schema::WORKLOAD);
+    let workload = workload::read(&of_workload, &topology, has_steps);
     let (timeline, broken) = timeline::read(&root, &topology, &workload);
     let settle = read_settle(&root.child("settle", &schema::SETTLE));
     let baseline = read_baseline(&root.child("baseline", &schema::BASELINE));
     let claims = claims::read(&root, &topology, &workload, (&timeline, &broken));
-    Scenario { schema, name, description, topology, workload, timeline, settle, baseline, claims }
+    let scenario = Scenario { schema, name, description, topology, workload, timeline, settle, baseline, claims };
+    workload::check_messages(&of_workload, &scenario);
+    scenario
 }
 
 fn read_baseline(section: &Section<'_>) -> Baseline {

@@ -119,7 +119,6 @@ impl Reading<'_> {
     }
 
     fn when(&mut self, section: &Section<'_>) -> Option<When> {
-        let limit = self.workload.duration_s;
         match (section.has("at_s"), section.has("on")) {
             (true, true) => {
                 section.refuse("on", "cannot stand beside `at_s`; keep one of them");
@@ -133,7 +132,7 @@ impl Reading<'_> {
                 for key in ["after_s", "not_before_s", "after_step"] {
                     section.refuse(key, "belongs to `on`, not to `at_s`");
                 }
-                let at = self.time(section, "at_s", limit)?;
+                let at = self.time(section, "at_s")?;
                 if at.value < self.last_at_s {
                     let earlier = self.last_at_s;
                     let message = format!(
@@ -146,25 +145,25 @@ impl Reading<'_> {
                 self.last_at_s = at.value.max(self.last_at_s);
                 Some(When::At { at_s: at.value })
             }
-            (false, true) => self.when_on(section, limit),
+            (false, true) => self.when_on(section),
         }
     }
 
     /// A time within the run.
-    fn time(&self, section: &Section<'_>, key: &str, limit: f64) -> Option<At<f64>> {
+    fn time(&self, section: &Section<'_>, key: &str) -> Option<At<f64>> {
         let at = section.number(key, 0.0..=super::MAX_DURATION_S)?;
+        let (said, limit) = self.workload.limit_s();
         if at.value > limit {
-            let message = format!("`{key}` is {}, after load has ended; allowed: 0 to duration_s = {limit}", at.value);
+            let message = format!("`{key}` is {}, after load has ended; allowed: 0 to {said} = {limit}", at.value);
             section.problems.at(&at, message);
             return None;
         }
         Some(at)
     }
 
-    fn when_on(&self, section: &Section<'_>, limit: f64) -> Option<When> {
+    fn when_on(&self, section: &Section<'_>) -> Option<When> {
         let after_s = section.number("after_s", 0.0..=MAX_WAIT_S).map_or(0.0, |at| at.value);
-        let not_before_s =
-            if section.has("not_before_s") { self.time(section, "not_before_s", limit)?.value } else { 0.0 };
+        let not_before_s = if section.has("not_before_s") { self.time(section, "not_before_s")?.value } else { 0.0 };
         let after_step = match section.text("after_step") {
             Some(step) => Some(self.earlier_step(section, &step)?.id.clone()),
             None => None,

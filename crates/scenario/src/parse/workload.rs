@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::reader::{At, Section, check_name, describe, listed, number_of, shorten};
-use super::{MAX_DURATION_S, topology};
+use super::{MAX_DURATION_S, MAX_WAIT_S, topology};
 use crate::error::did_you_mean;
 use crate::librdkafka::{self, Role};
-use crate::model::{Group, GroupProtocol, Producer, Topology, Workload};
+use crate::load_time::{DEFAULT_DURATION_S, DEFAULT_SETTLE_S};
+use crate::model::{Group, GroupProtocol, Producer, Scenario, Topology, Workload};
 use crate::schema;
 
 const MAX_PRODUCERS: usize = 64;
@@ -25,8 +26,11 @@ const MAX_KEYS: i64 = 100_000;
 const CLASSIC_ASSIGNORS: &[&str] = &["range", "roundrobin", "cooperative-sticky"];
 const CONSUMER_ASSIGNORS: &[&str] = &["uniform", "range"];
 
-pub(super) fn read(section: &Section<'_>, topology: &Topology) -> Workload {
-    let duration_s = section.number("duration_s", 1.0..=MAX_DURATION_S).map_or(30.0, |at| at.value);
+/// Reads the workload; `has_steps`: there is a timeline, whose end it can wait for.
+pub(super) fn read(section: &Section<'_>, topology: &Topology, has_steps: bool) -> Workload {
+    let until = |key: &str| section.number(key, 1.0..=MAX_DURATION_S).map(|at| at.value);
+    let unsaid_s = (!has_steps).then_some(DEFAULT_DURATION_S);
+    let settle_s = section.number("settle_s", 0.0..=MAX_WAIT_S).map_or(DEFAULT_SETTLE_S, |at| at.value);
     let producers = match section.children("producers", &schema::PRODUCER, MAX_PRODUCERS) {
         Some(tables) => read_named(&tables, "producer", read_producer, topology, |producer| &producer.name),
         None => topology.topics.first().map(default_producer).into_iter().collect(),
@@ -35,11 +39,24 @@ pub(super) fn read(section: &Section<'_>, topology: &Topology) -> Workload {
         Some(tables) => read_named(&tables, "group", read_group, topology, |group| &group.name),
         None => vec![default_group(topology)],
     };
-    let messages: f64 = producers.iter().filter_map(|p| p.rate_per_s).sum::<f64>() * duration_s;
-    if messages > MAX_MESSAGES {
-        section.problem("producers", format!("{messages:.0} messages in all; at most {MAX_MESSAGES:.0}"));
+    Workload {
+        duration_s: until("duration_s").or(unsaid_s),
+        settle_s,
+        max_duration_s: until("max_duration_s"),
+        producers,
+        groups,
     }
-    Workload { duration_s, producers, groups }
+}
+
+/// Refuses more messages than the ledger is planned for; how many there can be, only the whole scenario tells.
+pub(super) fn check_messages(section: &Section<'_>, scenario: &Scenario) {
+    let rate_per_s: f64 = scenario.workload.producers.iter().filter_map(|p| p.rate_per_s).sum();
+    let longest_s = scenario.longest_load_s();
+    let messages = rate_per_s * longest_s;
+    if messages > MAX_MESSAGES {
+        let message = format!("{messages:.0} messages in up to {longest_s} s; at most {MAX_MESSAGES:.0}");
+        section.problem("producers", message);
+    }
 }
 
 /// Reads the tables of a list and refuses two of one name.
