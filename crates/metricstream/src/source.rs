@@ -89,13 +89,15 @@ pub(crate) fn load_without_faults(
         }
         Err(refused) => refused,
     };
-    let Ok(mut whole) = metricstream_scenario::parse(&text(name)?) else { return Err(refused) };
+    let changes = changes(set, profile)?;
+    let of_profile: Vec<_> = changes.iter().filter(|(path, _)| path == "topology.profile").cloned().collect();
+    let Ok(mut whole) = overrides::apply(&text(name)?, &of_profile) else { return Err(refused) };
     let left_out = whole.take_faults_out();
     let of_fault = |claim: &Claim| claim.step.as_ref().is_some_and(|step| left_out.contains(step));
     let (open, kept) = std::mem::take(&mut whole.claims).into_iter().partition(of_fault);
     whole.claims = kept;
     let open: Vec<Claim> = open;
-    let Ok(mut scenario) = overrides::apply(&to_toml(&whole), &changes(set, profile)?) else { return Err(refused) };
+    let Ok(mut scenario) = overrides::apply(&to_toml(&whole), &changes) else { return Err(refused) };
     scenario.claims.extend(open);
     Ok((scenario, left_out))
 }

@@ -6,29 +6,28 @@ mod common;
 
 use std::time::Duration;
 
-use common::stories::On;
+use common::stories::{
+    On, Story, a_leader_that_is_cut_off_is_replaced_and_loses_nothing_that_was_acknowledged, tell_together,
+    three_zones_are_slow_and_one_of_them_is_lost_and_comes_back,
+};
 use common::{finish, metricstream};
 
-mod apache {
-    use super::On;
-    use crate::stories;
+static APACHE: On = On::EMBEDDED;
+static FAST: On = On::EMBEDDED_FAST;
 
-    stories!(On::EMBEDDED);
-    stories!(On::EMBEDDED;
-        a_leader_that_is_cut_off_is_replaced_and_loses_nothing_that_was_acknowledged
-        three_zones_are_slow_and_one_of_them_is_lost_and_comes_back
-    );
-}
-
-mod fast {
-    use super::On;
-    use crate::stories;
-
-    stories!(On::EMBEDDED_FAST);
-    stories!(On::EMBEDDED_FAST;
-        a_leader_that_is_cut_off_is_replaced_and_loses_nothing_that_was_acknowledged
-        three_zones_are_slow_and_one_of_them_is_lost_and_comes_back
-    );
+/// One test for all, so that as many run at once as the machine bears and not as it has processors.
+#[test]
+fn every_story_holds_in_both_profiles() {
+    let of_links = |on| {
+        let cut: Story = ("a_leader_is_cut_off", a_leader_that_is_cut_off_is_replaced_and_loses_nothing_that_was_acknowledged);
+        let zones: Story = ("three_zones", three_zones_are_slow_and_one_of_them_is_lost_and_comes_back);
+        [(on, cut), (on, zones)]
+    };
+    let mut stories = every_story!(story_list APACHE).to_vec();
+    stories.extend(of_links(&APACHE));
+    stories.extend(every_story!(story_list FAST));
+    stories.extend(of_links(&FAST));
+    tell_together(stories);
 }
 
 #[test]

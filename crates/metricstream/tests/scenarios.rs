@@ -6,4 +6,4 @@ mod common;
 
 use common::stories::On;
 
-stories!(On::KAFKA);
+every_story!(stories On::KAFKA);

@@ -14,6 +14,7 @@ pub mod measures;
 pub mod model;
 pub mod overrides;
 mod parse;
+mod profiles;
 pub mod schema;
 pub mod text;
 pub mod timers;

@@ -11,7 +11,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use crate::error::{Origin, Problem, ScenarioError, ScenarioErrors, Source, did_you_mean, report};
 use crate::model::Scenario;
 use crate::parse::{self, parse_table};
-use crate::{schema, write};
+use crate::{profiles, schema, write};
 
 /// Most overrides of one run.
 const MAX_OVERRIDES: usize = 200;
@@ -58,19 +58,30 @@ pub fn apply(text: &str, overrides: &[(String, String)]) -> Result<Scenario, Sce
     let defaults_source = Source::new(&defaults_text, &[]);
     let defaults = parse_table(&defaults_source, &defaults_text)?;
     let mut problems = Vec::new();
+    let mut changes = Vec::new();
     for (nth, (path, value)) in overrides.iter().enumerate() {
-        let at = Place { start: source.override_start(nth), path, value };
-        let checked = if nth >= MAX_OVERRIDES {
-            Err(at.problem(0, format!("more than {MAX_OVERRIDES} overrides")))
+        let start = source.override_start(nth);
+        let refused = |message| Problem { span: start..start + path.len().max(1), path: path.clone(), message };
+        let change = if nth >= MAX_OVERRIDES {
+            Err(refused(format!("more than {MAX_OVERRIDES} overrides")))
         } else if shown[nth].len() > MAX_OVERRIDE_BYTES {
-            Err(at.problem(0, format!("longer than {MAX_OVERRIDE_BYTES} bytes")))
+            Err(refused(format!("longer than {MAX_OVERRIDE_BYTES} bytes")))
         } else {
-            at.put(&mut table, &defaults)
+            Change::of_override(start, path, value)
         };
-        problems.extend(checked.err());
+        match change.and_then(|change| change.put(&mut table, &defaults).map(|()| change)) {
+            Ok(change) => changes.push(change),
+            Err(problem) => problems.push(problem),
+        }
     }
     if !problems.is_empty() {
         return Err(report(&source, problems));
+    }
+    let profile = profiles::chosen(&table);
+    let of_profile = profile.map_or_else(|| Ok(Vec::new()), |profile| profiles::changes(&table, profile));
+    // What a profile changes lies beneath what the command line says, which is put once more.
+    for change in of_profile.map_err(|found| report(&source, found))?.iter().chain(&changes) {
+        change.put(&mut table, &defaults).map_err(|problem| report(&source, vec![problem]))?;
     }
     parse::read(&source, &table, 0..0).map_err(|errors| name_the_override(errors, overrides))
 }
@@ -85,63 +96,78 @@ fn name_the_override(mut errors: ScenarioErrors, overrides: &[(String, String)])
     errors
 }
 
-/// One override and where its text begins.
-struct Place<'p> {
-    start: usize,
-    path: &'p str,
-    value: &'p str,
+/// One value that is to stand at a path, with the places of both.
+pub(crate) struct Change<'t> {
+    pub(crate) path: String,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) value: DeValue<'t>,
+    pub(crate) value_span: Range<usize>,
 }
 
-/// One part of a path and where it stands in it.
-struct Part {
-    text: String,
-    from: usize,
-    to: usize,
+/// One part of a path and where it stands.
+pub(crate) struct Part {
+    pub(crate) text: String,
+    pub(crate) span: Range<usize>,
 }
 
-impl<'t> Place<'t> {
-    fn problem(&self, from: usize, message: String) -> Problem {
-        let to = self.path.len().max(from + 1);
-        Problem { span: self.start + from..self.start + to, path: self.path.to_owned(), message }
-    }
-
-    fn at(&self, part: &Part, message: String) -> Problem {
-        Problem { span: self.start + part.from..self.start + part.to, path: self.path.to_owned(), message }
-    }
-
-    fn put(&self, table: &mut DeTable<'t>, defaults: &DeTable<'t>) -> Result<(), Problem> {
-        let parts = self.parts()?;
-        self.put_in_table(table, Some(defaults), &parts, &schema::ROOT)
-    }
-
-    /// Splits the path at its dots, quoted keys apart.
-    fn parts(&self) -> Result<Vec<Part>, Problem> {
-        let mut parts = Vec::new();
-        let mut at = 0;
-        loop {
-            let rest = &self.path[at..];
-            let (text, length) = match rest.chars().next() {
-                Some(quote @ ('"' | '\'')) => {
-                    let end = rest[1..].find(quote);
-                    let end = end.ok_or_else(|| self.problem(at, format!("the quote {quote} is not closed")))?;
-                    (rest[1..=end].to_owned(), end + 2)
-                }
-                _ => {
-                    let end = rest.find('.').unwrap_or(rest.len());
-                    (rest[..end].trim().to_owned(), end)
-                }
-            };
-            if text.is_empty() {
-                return Err(self.problem(at, "a part of the path is empty".to_owned()));
+/// Splits a path at its dots, quoted keys apart; `start` is where its text begins.
+pub(crate) fn parts(path: &str, start: usize) -> Result<Vec<Part>, Problem> {
+    let problem = |from: usize, message: String| {
+        let to = path.len().max(from + 1);
+        Problem { span: start + from..start + to, path: path.to_owned(), message }
+    };
+    let mut parts = Vec::new();
+    let mut at = 0;
+    loop {
+        let rest = &path[at..];
+        let (text, length) = match rest.chars().next() {
+            Some(quote @ ('"' | '\'')) => {
+                let end = rest[1..].find(quote);
+                let end = end.ok_or_else(|| problem(at, format!("the quote {quote} is not closed")))?;
+                (rest[1..=end].to_owned(), end + 2)
             }
-            parts.push(Part { text, from: at, to: at + length });
-            at += length;
-            match self.path[at..].chars().next() {
-                None => return Ok(parts),
-                Some('.') => at += 1,
-                Some(_) => return Err(self.problem(at, "after a quoted key, a dot or `=` follows".to_owned())),
+            _ => {
+                let end = rest.find('.').unwrap_or(rest.len());
+                (rest[..end].trim().to_owned(), end)
             }
+        };
+        if text.is_empty() {
+            return Err(problem(at, "a part of the path is empty".to_owned()));
         }
+        parts.push(Part { text, span: start + at..start + at + length });
+        at += length;
+        match path[at..].chars().next() {
+            None => return Ok(parts),
+            Some('.') => at += 1,
+            Some(_) => return Err(problem(at, "after a quoted key, a dot or `=` follows".to_owned())),
+        }
+    }
+}
+
+impl<'t> Change<'t> {
+    /// An override of the command line, whose text begins at `start`.
+    fn of_override(start: usize, path: &str, value: &'t str) -> Result<Self, Problem> {
+        let value_from = start + path.len() + 1;
+        let value_span = value_from..value_from + value.len();
+        let parts = parts(path, start)?;
+        // Bare text such as `broker 2` is no TOML value, and is what people mean.
+        let read = DeValue::parse(value).map_or_else(|_| DeValue::String(value.into()), Spanned::into_inner);
+        let change = Self { path: path.to_owned(), value: respan(read, &value_span), value_span, parts };
+        match change.parts.first() {
+            Some(first) if first.text == "profiles" => {
+                Err(change.at(first, "what a profile changes is said in the file; here, set the value itself".to_owned()))
+            }
+            _ => Ok(change),
+        }
+    }
+
+    pub(crate) fn at(&self, part: &Part, message: String) -> Problem {
+        Problem { span: part.span.clone(), path: self.path.clone(), message }
+    }
+
+    /// Puts the value into the table of a file; `defaults` is what it leaves out.
+    pub(crate) fn put(&self, table: &mut DeTable<'t>, defaults: &DeTable<'t>) -> Result<(), Problem> {
+        self.put_in_table(table, Some(defaults), &self.parts, &schema::ROOT)
     }
 
     fn put_in_table(
@@ -151,7 +177,8 @@ impl<'t> Place<'t> {
         parts: &[Part],
         allowed: &schema::Table,
     ) -> Result<(), Problem> {
-        let (part, rest) = parts.split_first().ok_or_else(|| self.problem(0, "the path is empty".to_owned()))?;
+        // A path has a part at least.
+        let Some((part, rest)) = parts.split_first() else { return Ok(()) };
         let key = part.text.as_str();
         if !allowed.keys.iter().any(|known| known.name == key) {
             let names = || allowed.keys.iter().map(|known| known.name);
@@ -229,7 +256,8 @@ impl<'t> Place<'t> {
             self.insert_value(table, part, key, DeValue::Table(DeTable::new()));
         }
         let name = rest.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(".");
-        let whole = Part { text: name, from: rest[0].from, to: self.path.len() };
+        let to = rest.last().map_or(part.span.end, |part| part.span.end);
+        let whole = Part { text: name, span: rest[0].span.start..to };
         match table.get_mut(key).map(Spanned::get_mut) {
             Some(DeValue::Table(settings)) => {
                 forget(settings, &whole.text);
@@ -240,22 +268,16 @@ impl<'t> Place<'t> {
         }
     }
 
-    /// Puts this override's value under `key`.
     fn insert(&self, table: &mut DeTable<'t>, part: &Part, key: &str) {
-        let value = match DeValue::parse(self.value) {
-            Ok(value) => value.into_inner(),
-            // Bare text such as `broker 2` is no TOML value, and is what people mean.
-            Err(_) => DeValue::String(self.value.into()),
-        };
-        self.insert_value(table, part, key, value);
+        table.remove(key);
+        let value = Spanned::new(self.value_span.clone(), self.value.clone());
+        table.insert(Spanned::new(part.span.clone(), key.to_owned().into()), value);
     }
 
+    /// Puts what the path leads through where the file leaves it out.
     fn insert_value(&self, table: &mut DeTable<'t>, part: &Part, key: &str, value: DeValue<'t>) {
-        let value_from = self.start + self.path.len() + 1;
-        let value_span = value_from..value_from + self.value.len();
-        table.remove(key);
-        let name = Spanned::new(self.start + part.from..self.start + part.to, key.to_owned().into());
-        table.insert(name, Spanned::new(value_span.clone(), respan(value, &value_span)));
+        let value = Spanned::new(self.value_span.clone(), respan(value, &self.value_span));
+        table.insert(Spanned::new(part.span.clone(), key.to_owned().into()), value);
     }
 }
 

@@ -33,6 +33,7 @@ pub const ROOT: Table = Table {
         key("schema", "1", "1", "Version of this format."),
         key("name", "name", "required", "Short name; the run directory starts with it."),
         key("description", "text", "empty", "A paragraph for people."),
+        key("profiles", "table of tables", "empty", "`[profiles.fast]`: what is different in a profile, see below."),
         key("topology", "table", "3 combined brokers", "The cluster."),
         key("workload", "table", "one producer, one group", "What is sent and read."),
         key("timeline", "list of tables", "empty", "Faults and membership changes, in the order in which they happen."),

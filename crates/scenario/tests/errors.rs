@@ -65,6 +65,9 @@ fn mistakes_of_the_topology() {
 fn mistakes_of_the_workload() {
     let cases = [
         ("[workload]\nduration_s=-1", 3, "allowed: 1 to 86400"),
+        ("[workload]\nsettle_s=-1", 3, "allowed: 0 to 3600"),
+        ("[workload]\nmax_duration_s=0", 3, "allowed: 1 to 86400"),
+        ("[workload]\nduration_s=2000\nproducers=[{rate_per_s=1000000}]", 4, "2000000000 messages in up to 2000 s"),
         ("[[workload.producers]]\nrate_per_s=0", 3, "above 0"),
         ("[[workload.producers]]\nrate_per_s=nan", 3, "above 0"),
         ("[[workload.producers]]\nrate_per_s='fast'", 3, "\"unthrottled\""),
@@ -105,7 +108,7 @@ fn mistakes_of_the_timeline() {
         ("id='b'\nat_s=6\non='isr-full'\ndo='start'\ntarget='broker 2'", 10, "beside `at_s`"),
         ("id='b'\nat_s=6\nafter_s=6\ndo='start'\ntarget='broker 2'", 10, "belongs to `on`"),
         ("id='b'\nat_s=-1\ndo='start'\ntarget='broker 2'", 9, "allowed: 0 to"),
-        ("id='b'\nat_s=31\ndo='start'\ntarget='broker 2'", 9, "after load has ended; allowed: 0 to duration_s = 30"),
+        ("id='b'\nat_s=86401\ndo='start'\ntarget='broker 2'", 9, "allowed: 0 to 86400"),
         ("id='b'\nat_s=4\ndo='start'\ntarget='broker 2'", 9, "steps stand in the order"),
         ("id='b'\nat_s=6\ndo='boil'\ntarget='broker 2'", 10, "allowed: \"kill\", \"stop\""),
         ("id='b'\nat_s=6\ndo='kill'", 7, "no `target`"),
@@ -214,4 +217,18 @@ fn settings_may_be_numbers_and_need_no_quotes() {
     assert_eq!(scenario.topology.broker_config["broker.session.timeout.ms"], "6000");
     let config = &scenario.workload.producers[0].config;
     assert_eq!((config["acks"].as_str(), config["linger.ms"].as_str()), ("1", "7"));
+}
+
+#[test]
+fn a_step_after_the_end_of_load_is_a_mistake_where_the_end_is_known() {
+    for (workload, limit) in [("duration_s=30", "duration_s = 30"), ("max_duration_s=20", "max_duration_s = 20")] {
+        let text = |at_s: u32| {
+            format!("name='x'\nworkload.{workload}\n[[timeline]]\nid='k'\nat_s={at_s}\ndo='kill'\ntarget='broker 2'\n")
+        };
+        assert!(parse(&text(5)).is_ok());
+        let error = only_error(&text(31));
+        let wanted = format!("after load has ended; allowed: 0 to {limit}");
+        assert!(error.message.contains(&wanted) && error.line == 5, "{error}");
+    }
+    assert_eq!(parse(&TWO_STEPS.replace("at_s=5", "at_s=3000")).map(|s| s.workload.duration_s), Ok(None));
 }

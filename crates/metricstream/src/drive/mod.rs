@@ -265,7 +265,9 @@ fn lead(place: &Place, scenario: &Scenario) -> Duration {
             let delay_ms =
                 effective_ms("group.initial.rebalance.delay.ms", &effective_broker_config(&scenario.topology));
             // Waited for once, and once more for whoever came meanwhile; and members are processes that have to start.
-            EMBEDDED_LEAD * 2 + Duration::from_millis(delay_ms.unsigned_abs().saturating_mul(2))
+            let in_company = scenario.workload.groups.iter().any(|group| group.members.len() > 1);
+            let waits = if in_company { 2 } else { 1 };
+            EMBEDDED_LEAD * 2 + Duration::from_millis(delay_ms.unsigned_abs().saturating_mul(waits))
         }
         (Place::Kafka { .. } | Place::Remote(_), true) => LEAD_WITH_GROUPS,
         (Place::Kafka { .. } | Place::Remote(_), false) => LEAD,

@@ -65,7 +65,7 @@ fn a_broker_that_is_killed_is_told_with_what_it_led_and_what_comes_next() {
     kill_2(&mut live);
     let killed = text(&live, 12.0, 80, 24);
     assert!(killed.contains("2 killed   3 up"), "{killed}");
-    assert!(killed.contains("12.0 of 45 s   broker 2 down"), "{killed}");
+    assert!(killed.contains("12.0 s, until healed   broker 2 down"), "{killed}");
     assert!(killed.contains("✓   10.0  broker 2 killed (SIGKILL)"), "{killed}");
     assert!(killed.contains("·   20.0  start broker 2 in 8.0 s"), "{killed}");
     live.event(&at(18.6, What::BrokerFenced { broker: 2, broker_epoch: 10 }));
@@ -190,4 +190,22 @@ fn many_partitions_that_change_at_once_are_one_line() {
     let tail = text(&live, 18.7, 80, 24);
     assert_eq!(tail.matches("   18.6  ").count(), 1, "{tail}");
     assert!(tail.contains("partitions 1,4: leader 2 → 3; ISR [1,2,3] → [1,3] everywhere"), "{tail}");
+}
+
+#[test]
+fn where_load_has_a_duration_time_counts_against_it_and_else_the_bar_never_fills_before_its_end() {
+    let full = |live: &Live, at_s: f64| {
+        let bar = frame(live, moment(at_s), 80, 24).swap_remove(2).text();
+        !bar.contains('─')
+    };
+    let mut live = ready(6);
+    assert!(!full(&live, 30.0) && !full(&live, 500.0), "nobody knows how long it takes");
+    live.event(&at(501.0, What::Phase { name: "drain".into() }));
+    assert!(full(&live, 501.0));
+    assert!(!text(&live, 501.0, 80, 24).contains("until healed"));
+    let fixed = scenario("broker-failure", |text| text.replace("settle_s = 5.0", "duration_s = 45"));
+    let mut live = Live::new(&fixed, "kafka", 7);
+    live.event(&at(0.0, What::ClusterReady { bootstrap: "127.0.0.1:9092".into(), took_ms: 5_000 }));
+    assert!(text(&live, 12.0, 80, 24).contains("12.0 of 45 s"));
+    assert!(full(&live, 45.0) && !full(&live, 44.0));
 }

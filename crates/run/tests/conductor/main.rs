@@ -1,5 +1,6 @@
 //! Whole runs, told by hand-made events in virtual time.
 
+mod healed;
 mod links;
 mod world;
 

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 
 use crate::error::{Problem, ScenarioErrors, Source, report};
 use crate::model::{Baseline, SCHEMA, Scenario, Settle};
-use crate::schema;
+use crate::{profiles, schema};
 use reader::{Problems, Section};
 
 /// The largest scenario file that is read, bytes.
@@ -24,14 +24,15 @@ pub const MAX_DURATION_S: f64 = 86_400.0;
 /// The longest single wait, seconds.
 pub(crate) const MAX_WAIT_S: f64 = 3_600.0;
 
-/// Reads a scenario file.
+/// Reads a scenario file, as it is in the profile that it names; in the others it must be sound too.
 ///
 /// # Errors
 /// Everything that is wrong with the file, each with its line and what is allowed there.
 pub fn parse(text: &str) -> Result<Scenario, ScenarioErrors> {
     let source = Source::new(text, &[]);
     let table = parse_table(&source, text)?;
-    read(&source, &table, 0..0)
+    let plain = read(&source, &table, 0..0)?;
+    profiles::of_file(&source, &table, plain)
 }
 
 /// Reads the TOML itself.
