@@ -19,7 +19,8 @@ static FAST: On = On::EMBEDDED_FAST;
 #[test]
 fn every_story_holds_in_both_profiles() {
     let of_links = |on| {
-        let cut: Story = ("a_leader_is_cut_off", a_leader_that_is_cut_off_is_replaced_and_loses_nothing_that_was_acknowledged);
+        let cut: Story =
+            ("a_leader_is_cut_off", a_leader_that_is_cut_off_is_replaced_and_loses_nothing_that_was_acknowledged);
         let zones: Story = ("three_zones", three_zones_are_slow_and_one_of_them_is_lost_and_comes_back);
         [(on, cut), (on, zones)]
     };

@@ -155,7 +155,8 @@ impl<'t> Change<'t> {
         let change = Self { path: path.to_owned(), value: respan(read, &value_span), value_span, parts };
         match change.parts.first() {
             Some(first) if first.text == "profiles" => {
-                Err(change.at(first, "what a profile changes is said in the file; here, set the value itself".to_owned()))
+                Err(change
+                    .at(first, "what a profile changes is said in the file; here, set the value itself".to_owned()))
             }
             _ => Ok(change),
         }

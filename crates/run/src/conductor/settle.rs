@@ -7,7 +7,8 @@ use super::faults::Owner;
 use super::message::{Action, End, FaultKind, Shortfall};
 use super::view::{NodeState, some_of};
 use super::{
-    ANSWER_GRACE_S, AUDIT_DEADLINE_S, Conductor, INTERRUPT_DEADLINE_S, READY_DEADLINE_S, STOP_DEADLINE_S, micros, seconds,
+    ANSWER_GRACE_S, AUDIT_DEADLINE_S, Conductor, INTERRUPT_DEADLINE_S, READY_DEADLINE_S, STOP_DEADLINE_S, micros,
+    seconds,
 };
 
 /// Where a run is. Deadlines are on the driver's clock.
