@@ -77,8 +77,7 @@ pub fn apply(text: &str, overrides: &[(String, String)]) -> Result<Scenario, Sce
     if !problems.is_empty() {
         return Err(report(&source, problems));
     }
-    let profile = profiles::chosen(&table);
-    let of_profile = profile.map_or_else(|| Ok(Vec::new()), |profile| profiles::changes(&table, profile));
+    let of_profile = profiles::changes(&table, profiles::chosen(&table).unwrap_or(plain.topology.profile));
     // What a profile changes lies beneath what the command line says, which is put once more.
     for change in of_profile.map_err(|found| report(&source, found))?.iter().chain(&changes) {
         change.put(&mut table, &defaults).map_err(|problem| report(&source, vec![problem]))?;
