@@ -13,7 +13,7 @@ use metricstream_wire::records::Records;
 use metricstream_wire::{ErrorCode, Uuid, frame};
 
 use super::Parked;
-use super::produce::leader_hint;
+use super::leader_hints::LeaderHints;
 use super::quorum::TOPIC_ID;
 use crate::broker::waiting::WaitId;
 use crate::broker::{FetchPosition, Replica};
@@ -246,15 +246,14 @@ pub(crate) fn out_of_time(node: &mut Node, _now: Now, parked: ParkedFetch) {
 
 fn answer(node: &mut Node, parked: &ParkedFetch, data: Vec<PartitionData>) {
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-    let mut endpoints = BTreeMap::new();
+    let mut hints = LeaderHints::default();
     for (asked, mut data) in parked.asked.iter().zip(data) {
         let moved = [ErrorCode::NOT_LEADER_OR_FOLLOWER.0, ErrorCode::FENCED_LEADER_EPOCH.0].contains(&data.error_code);
         if moved
             && parked.to.version >= TELLS_LEADER_FROM
-            && let Some((leader, epoch, endpoint)) = asked.id.and_then(|id| leader_hint(node, id))
+            && let Some((leader_id, leader_epoch)) = asked.id.and_then(|id| hints.leader(node, id))
         {
-            data.current_leader = LeaderIdAndEpoch { leader_id: leader, leader_epoch: epoch };
-            endpoints.insert(leader, endpoint);
+            data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
         }
         match responses.last_mut() {
             Some(last) if (&last.topic, last.topic_id) == (&asked.topic.0, asked.topic.1) => last.partitions.push(data),
@@ -265,10 +264,7 @@ fn answer(node: &mut Node, parked: &ParkedFetch, data: Vec<PartitionData>) {
             }),
         }
     }
-    let node_endpoints = endpoints
-        .into_iter()
-        .map(|(node_id, (host, port, rack))| NodeEndpoint { node_id, host, port: i32::from(port), rack })
-        .collect();
+    let node_endpoints = hints.endpoints(|node_id, host, port, rack| NodeEndpoint { node_id, host, port, rack });
     let body = FetchResponse { responses, node_endpoints, ..FetchResponse::default() };
     node.respond::<FetchRequest>(&parked.to, &body);
 }
