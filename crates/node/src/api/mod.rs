@@ -71,8 +71,6 @@ pub(crate) mod unregister_broker;
 pub(crate) mod update_features;
 pub(crate) mod vote;
 
-pub(crate) use forward::forward_failed;
-
 /// A request that waits for something to happen to a partition.
 #[derive(Debug)]
 pub(crate) enum Parked {

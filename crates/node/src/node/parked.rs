@@ -46,6 +46,7 @@ impl Node {
     pub(super) fn forget_parked(&mut self, conn: ConnId) {
         self.forget_quorum_tokens(conn);
         self.forget_group_tokens(conn);
+        self.forwards.forget(conn);
         let Some(broker) = &mut self.broker else { return };
         for id in broker.waiting.find(|parked| parked.conn() == conn) {
             broker.waiting.take(id);

@@ -11,6 +11,7 @@ mod offsets;
 mod producers;
 mod replication;
 mod schedules;
+mod silence;
 mod topics;
 
 /// The wall clock's beginning.

@@ -50,6 +50,8 @@ impl Schedule {
             ("replica.fetch.wait.max.ms", pick(&["20", "100", "500"])),
             ("replica.high.watermark.checkpoint.interval.ms", pick(&["20", "5000"])),
             ("metricstream.fence.after.disconnect.ms", pick(&["0", "0", "-1"])),
+            ("broker.session.timeout.ms", pick(&["300", "1000"])),
+            ("controller.quorum.fetch.timeout.ms", pick(&["300", "1000"])),
             ("leader.imbalance.check.interval.seconds", pick(&["1", "300"])),
         ]);
         let mut world = World::new(seed, &setup);
