@@ -5,6 +5,7 @@ use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 
 use crate::testing::world::{Party, Setup, World};
 
+mod cap;
 mod cluster;
 mod configs;
 mod offsets;
