@@ -224,7 +224,7 @@ fn read_one(
 }
 
 /// Something moved on one of its partitions: is there enough to answer now?
-pub(crate) fn look_again(node: &mut Node, now: Now, id: WaitId) {
+pub(crate) fn look_again(node: &mut Node, id: WaitId) {
     let done = {
         let Some(broker) = &node.broker else { return };
         let Some(Parked::Fetch(parked)) = broker.waiting.get(id) else { return };
@@ -232,14 +232,13 @@ pub(crate) fn look_again(node: &mut Node, now: Now, id: WaitId) {
         (found.at_once || found.size_bytes >= parked.min_bytes).then_some(found)
     };
     let Some(found) = done else { return };
-    let _ = now;
     if let Some(Parked::Fetch(parked)) = node.broker.as_mut().and_then(|b| b.waiting.take(id)) {
         answer(node, &parked, found.data);
     }
 }
 
 /// It has waited long enough: whatever there is.
-pub(crate) fn out_of_time(node: &mut Node, _now: Now, parked: ParkedFetch) {
+pub(crate) fn out_of_time(node: &mut Node, parked: ParkedFetch) {
     let found = read(node, &parked);
     answer(node, &parked, found.data);
 }

@@ -180,7 +180,7 @@ fn wait_or_answer(node: &mut Node, now: Now, mut parked: ParkedProduce, timeout_
 }
 
 /// Something moved on one of its partitions.
-pub(crate) fn look_again(node: &mut Node, _now: Now, id: WaitId) {
+pub(crate) fn look_again(node: &mut Node, id: WaitId) {
     // Most looks find nothing new, so the request is taken out only when it is done.
     let done = {
         let Some(broker) = &node.broker else { return };

@@ -255,8 +255,7 @@ impl Broker {
     }
 
     /// A storage operation of one of the logs ended.
-    pub(crate) fn stored(&mut self, done: &Completion, now: Now, out: &mut Outputs) {
-        let _ = now;
+    pub(crate) fn stored(&mut self, done: &Completion, out: &mut Outputs) {
         for replica in self.replicas.values_mut() {
             if replica.log.stored(done, out) {
                 return;

@@ -181,7 +181,7 @@ impl Node {
         {
             crate::api::list_offsets::stored(self, id, place, result);
         } else if let Some(broker) = &mut self.broker {
-            broker.stored(done, now, &mut self.out);
+            broker.stored(done, &mut self.out);
         }
     }
 

@@ -140,8 +140,9 @@ impl Schedule {
         let ids: Vec<Party> = self.world.ids();
         let down: Vec<Party> = ids.iter().copied().filter(|id| !running.contains(id)).collect();
         let partition = (self.oracle.image().partitions().map(|(_, _, p)| p.leader)).find(|l| running.contains(l));
-        let target = if self.below(2) == 0 { partition.or(running.first().copied()) } else { self.pick(&running) };
-        let Some(target) = target.or(running.first().copied()) else {
+        let target =
+            if self.below(2) == 0 { partition.or_else(|| running.first().copied()) } else { self.pick(&running) };
+        let Some(target) = target.or_else(|| running.first().copied()) else {
             return self.start_one(&down);
         };
         match self.below(16) {

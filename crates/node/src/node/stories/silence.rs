@@ -1,6 +1,8 @@
 //! Who is silent, and who was not listening: nodes that were not run judge nobody, nodes that stand still are found out.
 
 use metricstream_wire::ErrorCode;
+use metricstream_wire::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use metricstream_wire::api::find_coordinator::FindCoordinatorRequest;
 
 use super::{another, isr, with_topic};
 use crate::io::{Event, Level};
@@ -163,4 +165,62 @@ fn an_active_controller_in_a_black_hole_is_replaced_within_the_bound_of_an_elect
         black_hole(&mut world, victim, bound + 20);
         assert_eq!(world.produce("metrics", 0, -1, b"on", 500).map(|(error, _)| error), Some(ErrorCode::NONE));
     }
+}
+
+/// The broker that coordinates a group, once there is one.
+fn coordinator(world: &mut World, group: &str) -> Party {
+    let body = FindCoordinatorRequest { coordinator_keys: vec![group.to_owned()], ..FindCoordinatorRequest::default() };
+    for _ in 0..100 {
+        let answer = world.query(1, 4, &body, 1_000).expect("an answer");
+        if answer.coordinators[0].error_code == 0 {
+            return answer.coordinators[0].node_id;
+        }
+        world.run_ms(20);
+    }
+    panic!("nobody coordinates {group}");
+}
+
+#[test]
+fn a_coordinator_that_was_not_run_expels_no_member_and_one_that_was_does() {
+    let mut world = at_rest(71);
+    let broker = coordinator(&mut world, "g");
+    let beat = |member_epoch| ConsumerGroupHeartbeatRequest {
+        group_id: "g".to_owned(),
+        member_id: "m".to_owned(),
+        member_epoch,
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let join = ConsumerGroupHeartbeatRequest {
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["metrics".to_owned()]),
+        topic_partitions: Some(Vec::new()),
+        ..beat(0)
+    };
+    let ask = |world: &mut World, body: &ConsumerGroupHeartbeatRequest| {
+        let answer = world.query(broker, 1, body, 1_000).expect("an answer");
+        (ErrorCode(answer.error_code), answer.member_epoch)
+    };
+    // The new coordinator may still be reading its log.
+    let mut joined = ask(&mut world, &join);
+    for _ in 0..50 {
+        if joined.0 == ErrorCode::NONE {
+            break;
+        }
+        world.run_ms(20);
+        joined = ask(&mut world, &join);
+    }
+    let (error, epoch) = joined;
+    assert_eq!((error, epoch > 0), (ErrorCode::NONE, true));
+    // Its session is a second; the whole machine stands still for two.
+    for id in 1..=3 {
+        world.pause(id);
+    }
+    world.run_ms(2_000);
+    for id in 1..=3 {
+        world.resume(id);
+    }
+    world.run_ms(100);
+    assert_eq!(ask(&mut world, &beat(epoch)).0, ErrorCode::NONE, "it is still a member");
+    world.run_ms(1_500);
+    assert_eq!(ask(&mut world, &beat(epoch)).0, ErrorCode::UNKNOWN_MEMBER_ID, "now it was silent");
 }
