@@ -197,10 +197,7 @@ impl Driver {
                     }
                 }
                 Some(done) = self.slow_done.recv() => self.slow_ended(done),
-                () = sleep_at(wake), if wake.is_some() => {
-                    self.wake = None;
-                    self.feed(Input::Timer);
-                }
+                () = sleep_at(wake), if wake.is_some() => self.timer(&mut inbox).await,
             }
             self.carry_out();
             if self.paused {
@@ -232,8 +229,25 @@ impl Driver {
         for message in held {
             self.message(message);
         }
-        self.feed(Input::Timer);
+        self.timer(inbox).await;
         self.carry_out();
+    }
+
+    /// It is time. What has come is taken in before: the node may be about to give somebody up for silence whose word lies
+    /// here, or in a connection whose task has not had its turn.
+    async fn timer(&mut self, inbox: &mut mpsc::Receiver<ToNode>) {
+        self.wake = None;
+        tokio::task::yield_now().await;
+        for _ in 0..inbox.len() {
+            let Ok(message) = inbox.try_recv() else { break };
+            self.message(message);
+        }
+        while let Ok(done) = self.slow_done.try_recv() {
+            self.slow_ended(done);
+        }
+        if !self.paused {
+            self.feed(Input::Timer);
+        }
     }
 
     fn message(&mut self, message: ToNode) {

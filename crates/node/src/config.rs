@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::flaws::Flaws;
 
+pub mod bounds;
 pub mod describe;
 
 use describe::ConfigType;
@@ -316,18 +317,20 @@ settings! {
     }
 }
 
-/// Settings of `fast`: as quick as this cluster can honestly be. Everything else is Kafka's default.
+/// Settings of `fast`: as quick as this cluster can honestly be. Everything else is Kafka's default. Whoever dies is known
+/// dead by its closed connections; silence alone counts only after a second, so that a busy machine does not look like a
+/// dead one. What follows for a node that falls silent is in [`bounds`].
 pub const FAST: &[(&str, &str)] = &[
     ("broker.heartbeat.interval.ms", "50"),
-    ("broker.session.timeout.ms", "300"),
-    ("controller.quorum.fetch.timeout.ms", "300"),
+    ("broker.session.timeout.ms", "1000"),
+    ("controller.quorum.fetch.timeout.ms", "1000"),
     ("controller.quorum.election.timeout.ms", "100"),
     ("controller.quorum.election.backoff.max.ms", "50"),
-    ("controller.quorum.request.timeout.ms", "200"),
+    ("controller.quorum.request.timeout.ms", "1000"),
     ("controller.quorum.append.linger.ms", "0"),
     ("metricstream.quorum.fetch.wait.max.ms", "100"),
     ("replica.fetch.backoff.ms", "20"),
-    ("replica.socket.timeout.ms", "300"),
+    ("replica.socket.timeout.ms", "1000"),
     ("replica.lag.time.max.ms", "1000"),
     ("group.initial.rebalance.delay.ms", "100"),
     ("group.min.session.timeout.ms", "100"),

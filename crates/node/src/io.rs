@@ -6,6 +6,9 @@
 //! * An operation of durability [`Durability::Synced`] is answered with a [`Completion`]; what promises that durability
 //!   is only put out after it.
 //! * Responses on one connection leave in the order of their requests.
+//! * [`Input::Timer`] comes after everything that has arrived: a node gives nobody up before it. Where it comes, or any
+//!   input does, later than was asked for with [`Output::WakeAt`], the node knows that it was not run, and does not count
+//!   that time for the silence of others.
 //! * At construction a node reads its store through [`Disk`]; afterwards only through operations.
 
 use bytes::{Bytes, BytesMut};
@@ -81,7 +84,7 @@ pub enum Input {
     },
     /// A storage operation ended.
     Stored(Completion),
-    /// The time of the last [`Output::WakeAt`] has come, or simply time has passed.
+    /// The time of the last [`Output::WakeAt`] has come, or simply time has passed, and nothing else is waiting.
     Timer,
 }
 

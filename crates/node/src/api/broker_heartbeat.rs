@@ -26,7 +26,7 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     let decision = node.active().and_then(|c| c.heartbeat(beat, next, now));
     let to = incoming.to;
     let answer = move |node: &mut Node, _: Now, result: Result<BeatAnswer, ErrorCode>| {
-        let told = result.unwrap_or(BeatAnswer { fenced: true, ..BeatAnswer::default() });
+        let told = result.unwrap_or_else(|_| BeatAnswer { fenced: true, ..BeatAnswer::default() });
         let body = BrokerHeartbeatResponse {
             error_code: super::code(&result),
             is_caught_up: told.caught_up,

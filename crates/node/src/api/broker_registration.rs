@@ -4,7 +4,7 @@ use bytes::Bytes;
 use metricstream_wire::api::broker_registration::{
     BrokerRegistrationRequest, BrokerRegistrationResponse, RegistrationFeature, RegistrationListener,
 };
-use metricstream_wire::{ErrorCode, frame};
+use metricstream_wire::{ErrorCode, Uuid, frame};
 
 use super::note_broker;
 use crate::config::NodeConfig;
@@ -55,7 +55,7 @@ pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
 }
 
 /// This broker's own registration.
-pub(crate) fn frame(config: &NodeConfig, previous_epoch: i64) -> impl FnOnce(i32) -> Bytes {
+pub(crate) fn frame(config: &NodeConfig, directory: Uuid, previous_epoch: i64) -> impl FnOnce(i32) -> Bytes {
     let listener = config.broker_listener.iter().map(|at| RegistrationListener {
         name: BROKER_LISTENER.to_owned(),
         host: at.host.clone(),
@@ -74,7 +74,7 @@ pub(crate) fn frame(config: &NodeConfig, previous_epoch: i64) -> impl FnOnce(i32
         listeners: listener.collect(),
         features: FEATURES.iter().map(feature).collect(),
         rack: config.rack.clone(),
-        log_dirs: vec![config.incarnation],
+        log_dirs: vec![directory],
         previous_broker_epoch: previous_epoch,
         ..BrokerRegistrationRequest::default()
     };

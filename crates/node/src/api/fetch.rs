@@ -13,7 +13,7 @@ use metricstream_wire::records::Records;
 use metricstream_wire::{ErrorCode, Uuid, frame};
 
 use super::Parked;
-use super::produce::leader_hint;
+use super::leader_hints::LeaderHints;
 use super::quorum::TOPIC_ID;
 use crate::broker::waiting::WaitId;
 use crate::broker::{FetchPosition, Replica};
@@ -224,7 +224,7 @@ fn read_one(
 }
 
 /// Something moved on one of its partitions: is there enough to answer now?
-pub(crate) fn look_again(node: &mut Node, now: Now, id: WaitId) {
+pub(crate) fn look_again(node: &mut Node, id: WaitId) {
     let done = {
         let Some(broker) = &node.broker else { return };
         let Some(Parked::Fetch(parked)) = broker.waiting.get(id) else { return };
@@ -232,29 +232,27 @@ pub(crate) fn look_again(node: &mut Node, now: Now, id: WaitId) {
         (found.at_once || found.size_bytes >= parked.min_bytes).then_some(found)
     };
     let Some(found) = done else { return };
-    let _ = now;
     if let Some(Parked::Fetch(parked)) = node.broker.as_mut().and_then(|b| b.waiting.take(id)) {
         answer(node, &parked, found.data);
     }
 }
 
 /// It has waited long enough: whatever there is.
-pub(crate) fn out_of_time(node: &mut Node, _now: Now, parked: ParkedFetch) {
+pub(crate) fn out_of_time(node: &mut Node, parked: ParkedFetch) {
     let found = read(node, &parked);
     answer(node, &parked, found.data);
 }
 
 fn answer(node: &mut Node, parked: &ParkedFetch, data: Vec<PartitionData>) {
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-    let mut endpoints = BTreeMap::new();
+    let mut hints = LeaderHints::default();
     for (asked, mut data) in parked.asked.iter().zip(data) {
         let moved = [ErrorCode::NOT_LEADER_OR_FOLLOWER.0, ErrorCode::FENCED_LEADER_EPOCH.0].contains(&data.error_code);
         if moved
             && parked.to.version >= TELLS_LEADER_FROM
-            && let Some((leader, epoch, endpoint)) = asked.id.and_then(|id| leader_hint(node, id))
+            && let Some((leader_id, leader_epoch)) = asked.id.and_then(|id| hints.leader(node, id))
         {
-            data.current_leader = LeaderIdAndEpoch { leader_id: leader, leader_epoch: epoch };
-            endpoints.insert(leader, endpoint);
+            data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
         }
         match responses.last_mut() {
             Some(last) if (&last.topic, last.topic_id) == (&asked.topic.0, asked.topic.1) => last.partitions.push(data),
@@ -265,10 +263,7 @@ fn answer(node: &mut Node, parked: &ParkedFetch, data: Vec<PartitionData>) {
             }),
         }
     }
-    let node_endpoints = endpoints
-        .into_iter()
-        .map(|(node_id, (host, port, rack))| NodeEndpoint { node_id, host, port: i32::from(port), rack })
-        .collect();
+    let node_endpoints = hints.endpoints(|node_id, host, port, rack| NodeEndpoint { node_id, host, port, rack });
     let body = FetchResponse { responses, node_endpoints, ..FetchResponse::default() };
     node.respond::<FetchRequest>(&parked.to, &body);
 }

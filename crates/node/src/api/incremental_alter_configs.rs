@@ -1,38 +1,30 @@
 //! IncrementalAlterConfigs (44), versions 0 and 1: alters some settings of a resource and leaves the others (KIP-339). A broker
 //! passes it on; the active controller answers when it is committed.
 
-use metricstream_wire::ErrorCode;
 use metricstream_wire::api::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 };
 
-use super::alter_configs::{decide, told};
-use crate::controller::{AlterOp, ConfigChange, ConfigResult};
+use super::alter_configs::{Told, alter};
+use crate::controller::{AlterOp, ConfigChange};
 use crate::image::Resource;
 use crate::node::{Incoming, Node};
 use crate::time::Now;
 
 pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
     let Some(body) = node.body::<IncrementalAlterConfigsRequest>(now, &mut incoming) else { return };
-    let changes: Vec<(Resource, Vec<ConfigChange>)> = body.resources.iter().map(wanted).collect();
-    let decision = node.active().map(|controller| decide(controller, &changes, false, body.validate_only));
-    let to = incoming.to;
-    let answer = move |node: &mut Node, _: Now, result: Result<Vec<ConfigResult>, ErrorCode>| {
-        let results = result.unwrap_or_else(|error| changes.iter().map(|_| Err((error, String::new()))).collect());
-        let responses = changes.into_iter().zip(results).map(|((resource, _), result)| {
-            let (error_code, error_message) = told(result);
-            let (resource_type, resource_name) = resource;
-            AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
-        });
-        let responses = responses.collect();
-        let body = IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() };
-        node.respond::<IncrementalAlterConfigsRequest>(&to, &body);
-    };
-    match decision {
-        Ok(decision) => node.decided(now, decision, answer),
-        Err(error) => answer(node, now, Err(error)),
-    }
+    let changes = body.resources.iter().map(wanted).collect();
+    alter::<IncrementalAlterConfigsRequest>(node, now, incoming.to, changes, (false, body.validate_only), |told| {
+        let response = |told: Told| AlterConfigsResourceResponse {
+            error_code: told.error_code,
+            error_message: told.error_message,
+            resource_type: told.resource.0,
+            resource_name: told.resource.1,
+        };
+        let responses = told.into_iter().map(response).collect();
+        IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }
+    });
 }
 
 fn wanted(resource: &AlterConfigsResource) -> (Resource, Vec<ConfigChange>) {

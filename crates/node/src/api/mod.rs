@@ -52,6 +52,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
+mod leader_hints;
 pub(crate) mod leave_group;
 pub(crate) mod list_config_resources;
 pub(crate) mod list_groups;
@@ -69,8 +70,6 @@ pub(crate) mod txn_offset_commit;
 pub(crate) mod unregister_broker;
 pub(crate) mod update_features;
 pub(crate) mod vote;
-
-pub(crate) use forward::forward_failed;
 
 /// A request that waits for something to happen to a partition.
 #[derive(Debug)]
@@ -98,11 +97,11 @@ impl Parked {
 }
 
 /// Something happened to a partition that a parked request watches.
-pub(crate) fn look_again(node: &mut Node, now: Now, id: WaitId) {
+pub(crate) fn look_again(node: &mut Node, id: WaitId) {
     let Some(parked) = node.broker.as_mut().and_then(|broker| broker.waiting.get_mut(id)) else { return };
     match parked {
-        Parked::Produce(_) => produce::look_again(node, now, id),
-        Parked::Fetch(_) => fetch::look_again(node, now, id),
+        Parked::Produce(_) => produce::look_again(node, id),
+        Parked::Fetch(_) => fetch::look_again(node, id),
         Parked::DeleteRecords(_) => delete_records::look_again(node, id),
         // These watch no partition.
         Parked::ListOffsets(_) | Parked::InitProducerId(_) => {}
@@ -110,10 +109,10 @@ pub(crate) fn look_again(node: &mut Node, now: Now, id: WaitId) {
 }
 
 /// A parked request has waited as long as it may.
-pub(crate) fn out_of_time(node: &mut Node, now: Now, id: WaitId) {
+pub(crate) fn out_of_time(node: &mut Node, id: WaitId) {
     match node.broker.as_mut().and_then(|broker| broker.waiting.take(id)) {
         Some(Parked::Produce(parked)) => produce::out_of_time(node, parked),
-        Some(Parked::Fetch(parked)) => fetch::out_of_time(node, now, parked),
+        Some(Parked::Fetch(parked)) => fetch::out_of_time(node, parked),
         Some(Parked::DeleteRecords(parked)) => delete_records::out_of_time(node, parked),
         Some(Parked::ListOffsets(parked)) => list_offsets::out_of_time(node, parked),
         Some(Parked::InitProducerId(parked)) => init_producer_id::out_of_time(node, &parked),

@@ -2,8 +2,6 @@
 //! clients take their absence for an ancient broker. Transactional produce is refused with a fatal error: there are no
 //! transactions yet. Records stay bytes: they are checked, patched in place and never decoded.
 
-use std::collections::BTreeMap;
-
 use bytes::BytesMut;
 use metricstream_wire::api::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
@@ -13,6 +11,7 @@ use metricstream_wire::records::into_patchable;
 use metricstream_wire::{ErrorCode, Uuid};
 
 use super::Parked;
+use super::leader_hints::LeaderHints;
 use crate::broker::waiting::WaitId;
 use crate::image::PartitionId;
 use crate::log::Origin;
@@ -181,7 +180,7 @@ fn wait_or_answer(node: &mut Node, now: Now, mut parked: ParkedProduce, timeout_
 }
 
 /// Something moved on one of its partitions.
-pub(crate) fn look_again(node: &mut Node, _now: Now, id: WaitId) {
+pub(crate) fn look_again(node: &mut Node, id: WaitId) {
     // Most looks find nothing new, so the request is taken out only when it is done.
     let done = {
         let Some(broker) = &node.broker else { return };
@@ -216,34 +215,19 @@ fn answer(node: &mut Node, parked: &ParkedProduce) {
         .iter()
         .map(|(name, id)| TopicProduceResponse { name: name.clone(), topic_id: *id, partition_responses: Vec::new() })
         .collect();
-    let mut endpoints = BTreeMap::new();
+    let mut hints = LeaderHints::default();
     for outcome in &parked.outcomes {
         let mut one = outcome.answer.clone();
         if one.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER.0 && parked.to.version >= TELLS_LEADER_FROM {
             let (name, id) = &parked.topics[outcome.topic];
             let id = node.image.names.get(name).copied().unwrap_or(*id);
-            if let Some((leader, epoch, endpoint)) = leader_hint(node, (id, one.index)) {
-                one.current_leader = LeaderIdAndEpoch { leader_id: leader, leader_epoch: epoch };
-                endpoints.insert(leader, endpoint);
+            if let Some((leader_id, leader_epoch)) = hints.leader(node, (id, one.index)) {
+                one.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
             }
         }
         responses[outcome.topic].partition_responses.push(one);
     }
-    let node_endpoints = endpoints
-        .into_iter()
-        .map(|(node_id, (host, port, rack))| NodeEndpoint { node_id, host, port: i32::from(port), rack })
-        .collect();
+    let node_endpoints = hints.endpoints(|node_id, host, port, rack| NodeEndpoint { node_id, host, port, rack });
     let body = ProduceResponse { responses, throttle_time_ms: 0, node_endpoints };
     node.respond::<ProduceRequest>(&parked.to, &body);
-}
-
-/// Where a leader listens: host, port, rack.
-pub(crate) type LeaderEndpoint = (String, u16, Option<String>);
-
-/// Who leads now, and where it listens: told only where both are known (KIP-951).
-pub(crate) fn leader_hint(node: &Node, id: PartitionId) -> Option<(i32, i32, LeaderEndpoint)> {
-    let partition = node.image.partition(id)?;
-    let leader = node.image.brokers.get(&partition.leader).filter(|b| !b.fenced)?;
-    let at = node.broker_address(leader.id)?;
-    Some((leader.id, partition.leader_epoch, (at.host, at.port, leader.rack.clone())))
 }

@@ -72,8 +72,9 @@ pub fn topic_of(partition_metadata: &[u8]) -> Option<Uuid> {
 
 /// The content of `meta.properties`.
 #[must_use]
-pub fn meta_properties(cluster_id: &str, node_id: i32) -> Bytes {
-    format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\n").into()
+pub fn meta_properties(cluster_id: &str, node_id: i32, directory: Uuid) -> Bytes {
+    let directory = uuid_text(directory);
+    format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory}\n").into()
 }
 
 /// A line's value in a properties file.
@@ -185,8 +186,9 @@ mod tests {
         let read = high_watermarks(text.as_bytes());
         assert_eq!(read[&("metrics".to_owned(), 0)], 17);
         assert_eq!(read[&("__consumer_offsets".to_owned(), 3)], 4);
-        let meta = meta_properties("abc", 3);
+        let meta = meta_properties("abc", 3, [7; 16]);
         let meta = std::str::from_utf8(&meta).expect("text");
         assert_eq!((property(meta, "cluster.id"), property(meta, "node.id")), (Some("abc"), Some("3")));
+        assert_eq!(property(meta, "directory.id").and_then(uuid_of), Some([7; 16]));
     }
 }

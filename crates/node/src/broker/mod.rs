@@ -239,21 +239,23 @@ impl Broker {
         self.keep_below_the_cap(settings, now, out);
     }
 
-    /// The oldest segments go when all logs together are larger than `metricstream.log.total.max.bytes`.
+    /// The oldest segments of the largest log go when all logs together are larger than
+    /// `metricstream.log.total.max.bytes`: as retention by size does it, never above a high watermark, and not of a topic
+    /// that is only compacted, such as that of the groups' offsets.
     fn keep_below_the_cap(&mut self, settings: &Settings, now: Now, out: &mut Outputs) {
         let Ok(cap) = u64::try_from(settings.log_total_max_bytes) else { return };
+        let mut kept = BTreeSet::new();
         while self.replicas.values().map(|r| r.log.size_bytes()).sum::<u64>() > cap {
-            let largest = self.replicas.values_mut().max_by_key(|r| r.log.size_bytes());
-            let Some(replica) = largest else { break };
+            let may_go = self.replicas.iter_mut().filter(|(id, r)| r.log.config().delete && !kept.contains(*id));
+            let Some((id, replica)) = may_go.max_by_key(|(_, r)| r.log.size_bytes()) else { break };
             if !replica.log.drop_oldest_segment(replica.high_watermark, now, out) {
-                break;
+                kept.insert(*id);
             }
         }
     }
 
     /// A storage operation of one of the logs ended.
-    pub(crate) fn stored(&mut self, done: &Completion, now: Now, out: &mut Outputs) {
-        let _ = now;
+    pub(crate) fn stored(&mut self, done: &Completion, out: &mut Outputs) {
         for replica in self.replicas.values_mut() {
             if replica.log.stored(done, out) {
                 return;

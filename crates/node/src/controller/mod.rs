@@ -81,7 +81,7 @@ impl Controller {
             next_unclean_look: 0,
             next_no_op: 0,
         };
-        this.next_expiry_look = now.after_ms(this.expiry_interval_ms());
+        this.next_expiry_look = now.after_ms(this.settings.session_look_ms());
         this.next_balance_look = now.after_ms(this.settings.leader_imbalance_check_interval_seconds * 1_000);
         this.next_unclean_look = now.after_ms(this.settings.unclean_leader_election_interval_ms);
         this.next_no_op = now.after_ms(this.settings.metadata_max_idle_interval_ms);
@@ -122,10 +122,6 @@ impl Controller {
 
     fn elr_enabled(&self) -> bool {
         self.image.feature("eligible.leader.replicas.version") >= 1
-    }
-
-    fn expiry_interval_ms(&self) -> i64 {
-        (self.settings.broker_session_timeout_ms / 8).max(1)
     }
 
     /// In-sync replicas that a topic wants before it commits.
@@ -174,7 +170,7 @@ impl Controller {
             return self.fence(broker);
         }
         if now.reached(self.next_expiry_look) {
-            self.next_expiry_look = now.after_ms(self.expiry_interval_ms());
+            self.next_expiry_look = now.after_ms(self.settings.session_look_ms());
         }
         if now.reached(self.next_balance_look) {
             self.next_balance_look = now.after_ms(self.settings.leader_imbalance_check_interval_seconds.max(1) * 1_000);

@@ -92,12 +92,6 @@ impl<E> Peers<E> {
         self.by_conn.contains_key(&conn)
     }
 
-    /// To whom a connection leads.
-    #[must_use]
-    pub(crate) fn peer(&self, conn: ConnId) -> Option<(i32, Channel)> {
-        self.by_conn.get(&conn).copied()
-    }
-
     /// A connection stands: what waited for it leaves.
     pub(crate) fn connected(&mut self, conn: ConnId, out: &mut Outputs) {
         let Some(link) = self.by_conn.get(&conn).and_then(|key| self.links.get_mut(key)) else { return };
@@ -117,19 +111,31 @@ impl<E> Peers<E> {
         }
     }
 
-    /// A connection is gone. Gives whom it led to, whether it ever stood, and what will not be answered.
-    pub(crate) fn closed(&mut self, conn: ConnId) -> Option<(i32, bool, Vec<E>)> {
+    /// A connection is gone. Gives whom it led to, and what will not be answered.
+    pub(crate) fn closed(&mut self, conn: ConnId) -> Option<(i32, Vec<E>)> {
         let key = self.by_conn.remove(&conn)?;
         let link = self.links.remove(&key)?;
-        Some((key.0, link.connected, link.expected.into_iter().map(|(_, _, e)| e).collect()))
+        Some((key.0, link.expected.into_iter().map(|(_, _, e)| e).collect()))
     }
 
     /// Gives a connection up whose oldest answer is overdue; all that was expected on it fails. Call it until `None`.
-    pub(crate) fn overdue(&mut self, now: Now, out: &mut Outputs) -> Option<(i32, Vec<E>)> {
+    pub(crate) fn overdue(&mut self, now: Now, out: &mut Outputs) -> Option<Vec<E>> {
         let late = |link: &Link<E>| link.expected.iter().any(|(_, deadline, _)| now.reached(*deadline));
         let conn = self.links.values().find(|link| late(link))?.conn;
+        self.give_up(conn, out)
+    }
+
+    /// Gives up what is under way on a channel to all but one node: whom it is for is somebody else now. Call it until
+    /// `None`.
+    pub(crate) fn leave(&mut self, channel: Channel, but: i32, out: &mut Outputs) -> Option<Vec<E>> {
+        let left = |(key, _): &(&(i32, Channel), &Link<E>)| key.1 == channel && key.0 != but;
+        let conn = self.links.iter().find(left)?.1.conn;
+        self.give_up(conn, out)
+    }
+
+    fn give_up(&mut self, conn: ConnId, out: &mut Outputs) -> Option<Vec<E>> {
         out.push(Output::Close { conn });
-        self.closed(conn).map(|(node, _, expected)| (node, expected))
+        self.closed(conn).map(|(_, expected)| expected)
     }
 
     /// When the next answer is overdue.
@@ -161,7 +167,7 @@ mod tests {
         assert_eq!(peers.answered(conn, 5), None, "nobody asked that");
         assert_eq!(peers.next_deadline(), Some(20));
         assert_eq!(peers.overdue(Now { monotonic_ns: 19, wall_ms: 0 }, &mut out), None);
-        assert_eq!(peers.overdue(Now { monotonic_ns: 20, wall_ms: 0 }, &mut out), Some((2, vec!["second"])));
+        assert_eq!(peers.overdue(Now { monotonic_ns: 20, wall_ms: 0 }, &mut out), Some(vec!["second"]));
         assert_eq!(out.take(), [Output::Close { conn }]);
         assert_eq!(peers.closed(conn), None, "it is forgotten already");
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use metricstream_wire::Uuid;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::Node;
 use super::quorum_io::QuorumTokens;
+use super::running::RunningTime;
 use crate::broker::checkpoints::{self, CLEAN_SHUTDOWN, HIGH_WATERMARKS, META_PROPERTIES, PARTITION_METADATA};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::{Broker, Replica};
@@ -64,7 +66,7 @@ impl Node {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut out = Outputs::default();
         let files: BTreeMap<String, u64> = disk.list()?.into_iter().collect();
-        identify(&config, &files, disk, &mut out)?;
+        let directory = identify(&config, &files, disk, &mut random, &mut out)?;
         let broker = if config.roles.broker {
             Some(boot_broker(&config, &files, disk, random.next_u64(), now, &mut out)?)
         } else {
@@ -72,20 +74,24 @@ impl Node {
         };
         let own = ChaCha8Rng::seed_from_u64(random.next_u64());
         let quorum = Quorum::open(&config, disk, own, now, &mut out)?;
+        let time = RunningTime::new(&config.settings);
         let mut node = Self {
             config,
             out,
             random,
+            directory,
             inbound: InboundConnections::default(),
             peers: Peers::default(),
             quorum,
             quorum_tokens: QuorumTokens::default(),
+            forwards: crate::api::forward::Forwards::default(),
             image: Image::empty(),
             office: None,
             broker,
             snapshot_at: now.monotonic_ns,
             last_timestamp_ms: 0,
-            woken_at: 0,
+            time,
+            judges: true,
             halted: false,
         };
         node.settle(now);
@@ -101,19 +107,28 @@ fn read_small(
     if files.contains_key(name) { disk.read(name, 0, SMALL_FILE_BYTES_MAX).map(Some) } else { Ok(None) }
 }
 
-/// Whose store it is; a new one is marked.
+/// Whose store it is, and its own id (`directory.id`, KIP-858), which stays as long as the store does. A new one is marked,
+/// and one without an id is given one.
 fn identify(
     config: &NodeConfig,
     files: &BTreeMap<String, u64>,
     disk: &dyn Disk,
+    random: &mut ChaCha8Rng,
     out: &mut Outputs,
-) -> Result<(), BootError> {
-    let Some(found) = read_small(META_PROPERTIES, files, disk)?.filter(|found| !found.is_empty()) else {
+) -> Result<Uuid, BootError> {
+    let mut fresh: Uuid = [0; 16];
+    random.fill_bytes(&mut fresh);
+    // As Kafka does: an id never begins with the dash that its text would then begin with.
+    fresh[0] &= 0x7f;
+    let mut mark = || {
         let file = out.open(META_PROPERTIES.to_owned());
-        let bytes = checkpoints::meta_properties(&config.cluster_id, config.node_id);
+        let bytes = checkpoints::meta_properties(&config.cluster_id, config.node_id, fresh);
         out.written(file, StorageAction::Replace { bytes });
         out.written(file, StorageAction::Close);
-        return Ok(());
+        fresh
+    };
+    let Some(found) = read_small(META_PROPERTIES, files, disk)?.filter(|found| !found.is_empty()) else {
+        return Ok(mark());
     };
     let text = String::from_utf8_lossy(&found);
     let of = |key| checkpoints::property(&text, key).unwrap_or("nobody").to_owned();
@@ -122,7 +137,8 @@ fn identify(
     }
     let node_id = config.node_id.to_string();
     if of("cluster.id") == config.cluster_id && of("node.id") == node_id {
-        return Ok(());
+        let known = checkpoints::property(&text, "directory.id").and_then(checkpoints::uuid_of);
+        return Ok(known.unwrap_or_else(mark));
     }
     Err(BootError::Foreign {
         found: format!("node {} of cluster {}", of("node.id"), of("cluster.id")),

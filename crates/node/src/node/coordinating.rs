@@ -77,7 +77,7 @@ impl Node {
     /// What is due, and what the coordinator wants done. Whether there was anything.
     pub(super) fn run_groups(&mut self, now: Now) -> bool {
         let Some(broker) = &mut self.broker else { return false };
-        if broker.groups.next_timer().is_some_and(|at| now.reached(at)) {
+        if self.judges && broker.groups.next_timer().is_some_and(|at| now.reached(at)) {
             broker.groups.on_timer(At { now, topics: &self.image });
         }
         let outputs = broker.groups.take();

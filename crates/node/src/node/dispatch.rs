@@ -68,9 +68,18 @@ impl Node {
     pub(crate) fn unwrap_envelope(&mut self, now: Now, incoming: Incoming, envelope: EnvelopeRequest) {
         let frame = envelope.request_data;
         let mut rest = Reader::new(frame.clone());
-        let Ok(header) = RequestHeader::read(&mut rest) else {
-            let refused = EnvelopeResponse { error_code: ErrorCode::INVALID_REQUEST.0, ..EnvelopeResponse::default() };
-            return self.respond::<EnvelopeRequest>(&incoming.to, &refused);
+        let header = match RequestHeader::read(&mut rest) {
+            Ok(header) if self.is_active_controller() => Ok(header),
+            // The broker that passed it on looks for the one that is.
+            Ok(_) => Err(ErrorCode::NOT_CONTROLLER),
+            Err(_) => Err(ErrorCode::INVALID_REQUEST),
+        };
+        let header = match header {
+            Ok(header) => header,
+            Err(error) => {
+                let refused = EnvelopeResponse { error_code: error.0, ..EnvelopeResponse::default() };
+                return self.respond::<EnvelopeRequest>(&incoming.to, &refused);
+            }
         };
         let outer = incoming.to;
         let to = ReplyTo {
@@ -140,35 +149,30 @@ impl Node {
         let Some(expect) = correlation.and_then(|c| self.peers.answered(conn, c)) else {
             return self.drop_connection(now, conn);
         };
-        let Some((peer, _)) = self.peers.peer(conn) else { return };
         match expect {
             Expect::Quorum(id, version) => self.quorum_answered(now, conn, id, version, frame),
             Expect::Registration => self.registered(now, frame),
             Expect::Heartbeat => self.beaten(now, frame),
             Expect::AlterPartitions(asked) => self.isr_answered(now, &asked, frame),
             Expect::ProducerIds => self.producer_ids_answered(frame),
-            Expect::Forwarded(to, key) => self.forwarded(&to, key, frame),
+            Expect::Forwarded(one) => self.forwarded(now, *one, frame),
             Expect::AutoCreated(name) => self.topic_made(&name, Some(frame)),
-            Expect::ReplicaFetch(leader, sent) => {
-                debug_assert_eq!(leader, peer);
-                self.fetched(now, leader, &sent, frame);
-            }
+            Expect::ReplicaFetch(leader, sent) => self.fetched(now, leader, &sent, frame),
         }
     }
 
     /// What was expected of a node will not come.
-    pub(super) fn failed(&mut self, now: Now, peer: i32, expected: Vec<Expect>) {
+    pub(super) fn failed(&mut self, now: Now, expected: Vec<Expect>) {
         for expect in expected {
             match expect {
                 Expect::Quorum(id, _) => self.quorum.on_failed(now, &mut self.out, id),
                 Expect::Registration | Expect::Heartbeat => self.controller_failed(now),
                 Expect::AlterPartitions(asked) => self.isr_failed(now, &asked),
                 Expect::ProducerIds => self.producer_ids_failed(),
-                Expect::Forwarded(to, key) => api::forward_failed(self, &to, key),
+                Expect::Forwarded(one) => api::forward::failed(self, now, *one),
                 Expect::AutoCreated(name) => self.topic_made(&name, None),
                 Expect::ReplicaFetch(leader, _) => self.fetch_failed(now, leader),
             }
         }
-        let _ = peer;
     }
 }

@@ -19,7 +19,9 @@ impl Node {
     /// Looks for lag, and sends the proposals that wait. Whether anything was sent.
     pub(super) fn run_isr(&mut self, now: Now) -> bool {
         let Some(broker) = &mut self.broker else { return false };
-        broker.look_for_lag(&self.config.settings, now);
+        if self.judges {
+            broker.look_for_lag(&self.config.settings, now);
+        }
         broker.clean(&self.config.settings, now, &mut self.out);
         if broker.alter_in_flight || broker.proposals.is_empty() {
             return false;

@@ -39,7 +39,7 @@ impl Node {
         let deadline = now.after_ms(timeout);
         let to = (leader, &at, Channel::Controller);
         let sent = if broker.lifecycle.epoch.is_none() {
-            let frame = api::broker_registration::frame(&self.config, broker.lifecycle.previous_epoch);
+            let frame = api::broker_registration::frame(&self.config, self.directory, broker.lifecycle.previous_epoch);
             self.peers.send(to, frame, Expect::Registration, deadline, &mut self.out)
         } else {
             let frame = api::broker_heartbeat::frame(&broker.lifecycle.beat(self.config.node_id, self.image.offset));
@@ -62,6 +62,12 @@ impl Node {
 
     /// Another controller may be the active one: what was asked of the old one is asked again.
     pub(super) fn controller_changed(&mut self, now: Now) {
+        // The old one may be in a black hole: what it was passed on for clients goes to the new one.
+        if let Some(leader) = self.quorum.current().leader_id {
+            while let Some(expected) = self.peers.leave(Channel::Forward, leader, &mut self.out) {
+                self.failed(now, expected);
+            }
+        }
         if let Some(broker) = &mut self.broker
             && !broker.lifecycle.in_flight
             && !broker.lifecycle.is_unfenced()

@@ -71,7 +71,7 @@ impl Node {
             touched.partitions.iter().copied().collect()
         };
         for (id, name) in &touched.removed {
-            self.remove_topic(now, *id, name);
+            self.remove_topic(*id, name);
         }
         for resource in &touched.configs {
             if resource.0 == crate::image::TOPIC_RESOURCE {
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    fn remove_topic(&mut self, now: Now, id: metricstream_wire::Uuid, name: &str) {
+    fn remove_topic(&mut self, id: metricstream_wire::Uuid, name: &str) {
         let Some(broker) = &mut self.broker else { return };
         let gone: Vec<PartitionId> =
             broker.replicas.range((id, i32::MIN)..=(id, i32::MAX)).map(|(id, _)| *id).collect();
@@ -127,7 +127,6 @@ impl Node {
             broker.remove(partition, &mut self.out);
         }
         self.say(Level::Info, format!("topic {name} deleted"));
-        let _ = now;
     }
 
     /// Logs on the store that belong to no partition of this node any more.

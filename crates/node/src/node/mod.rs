@@ -3,12 +3,13 @@
 //!
 //! * [`boot`]: from a store to a node. [`dispatch`]: frames to handlers, and answers back. [`quorum_io`]: the quorum's
 //!   messages. [`office`]: the active controller's records and answers. [`metadata`]: what committed records change.
-//! * [`lifecycle`]: registration and heartbeats. [`replication`]: fetching from leaders. [`isr`]: proposals to the
+//! * [`running`]: the time on which it lives. [`lifecycle`]: registration and heartbeats. [`replication`]: fetching from leaders. [`isr`]: proposals to the
 //!   controller. [`parked`]: produce and fetch requests that wait.
 
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
+use metricstream_wire::Uuid;
 use rand_chacha::ChaCha8Rng;
 
 use crate::broker::Broker;
@@ -18,7 +19,7 @@ use crate::io::{ConnId, Event, Input, Level, Output, Outputs};
 use crate::net::inbound::InboundConnections;
 use crate::net::peers::Peers;
 use crate::quorum::Quorum;
-use crate::time::{Now, Ns};
+use crate::time::{MS, Now, Ns};
 
 mod boot;
 mod coordinating;
@@ -31,6 +32,7 @@ mod parked;
 mod producer_ids;
 mod quorum_io;
 mod replication;
+mod running;
 #[cfg(test)]
 mod stories;
 
@@ -40,6 +42,10 @@ pub(crate) use dispatch::{Incoming, ReplyTo};
 pub(crate) use office::Office;
 use quorum_io::QuorumTokens;
 pub(crate) use replication::{BROKER_LISTENER, SentFetch};
+use running::RunningTime;
+
+/// Being away for so long is told.
+const AWAY_WORTH_TELLING_NS: Ns = 100 * MS;
 
 /// What a node waits for from another one.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ pub(crate) enum Expect {
     AlterPartitions(Vec<crate::image::PartitionId>),
     ProducerIds,
     /// The answer goes to the client that sent the request.
-    Forwarded(ReplyTo, i16),
+    Forwarded(Box<crate::api::forward::Forwarded>),
     /// A topic that somebody asked for and that is being made; nobody waits.
     AutoCreated(String),
     ReplicaFetch(i32, Vec<SentFetch>),
@@ -62,10 +68,13 @@ pub struct Node {
     pub(crate) config: NodeConfig,
     pub(crate) out: Outputs,
     pub(crate) random: ChaCha8Rng,
+    /// The id of its store.
+    directory: Uuid,
     pub(crate) inbound: InboundConnections,
     pub(crate) peers: Peers<Expect>,
     pub(crate) quorum: Quorum,
     quorum_tokens: QuorumTokens,
+    pub(crate) forwards: crate::api::forward::Forwards,
     /// What is committed.
     pub(crate) image: Image,
     pub(crate) office: Option<Office>,
@@ -73,16 +82,21 @@ pub struct Node {
     /// Bytes of metadata records since the last snapshot, and when it was taken.
     snapshot_at: Ns,
     last_timestamp_ms: i64,
-    woken_at: Ns,
+    time: RunningTime,
+    /// Whether those may be judged now whose time is over: all that came before has been taken in.
+    judges: bool,
     halted: bool,
 }
 
 impl Node {
-    /// Takes something in.
+    /// Takes something in. Deadlines are looked at with [`Input::Timer`] only, which the driver gives when nothing else is
+    /// waiting: what is in its queues may be what is waited for.
     pub fn handle(&mut self, now: Now, input: Input) {
         if self.halted {
             return;
         }
+        let now = self.run_at(now);
+        self.judges = matches!(input, Input::Timer);
         match input {
             Input::Accepted { conn, listener } => self.inbound.opened(conn, listener),
             Input::Connected { conn } => self.peers.connected(conn, &mut self.out),
@@ -102,6 +116,8 @@ impl Node {
 
     /// Begins a controlled shutdown: leaderships are handed over, then [`Output::Halt`] comes with no reason.
     pub fn shut_down(&mut self, now: Now) {
+        let now = self.run_at(now);
+        self.judges = false;
         match &mut self.broker {
             Some(broker) => broker.lifecycle.begin_shutdown(now),
             None => self.end(now),
@@ -142,10 +158,8 @@ impl Node {
     }
 
     fn closed(&mut self, now: Now, conn: ConnId) {
-        if let Some((peer, stood, expected)) = self.peers.closed(conn) {
-            self.failed(now, peer, expected);
-            // A connection that stood and was dropped tells more than one that could not be made.
-            let _ = stood;
+        if let Some((peer, expected)) = self.peers.closed(conn) {
+            self.failed(now, expected);
             self.quorum.on_disconnect(now, &mut self.out, peer);
             return;
         }
@@ -167,14 +181,16 @@ impl Node {
         {
             crate::api::list_offsets::stored(self, id, place, result);
         } else if let Some(broker) = &mut self.broker {
-            broker.stored(done, now, &mut self.out);
+            broker.stored(done, &mut self.out);
         }
     }
 
     /// Everything that follows from what was taken in, until nothing more does; then when to be woken.
     fn settle(&mut self, now: Now) {
-        self.overdue(now);
-        self.quorum.on_timer(now, &mut self.out);
+        if self.judges {
+            self.overdue(now);
+            self.quorum.on_timer(now, &mut self.out);
+        }
         loop {
             let outputs = self.quorum.take();
             let mut moved = !outputs.is_empty();
@@ -188,36 +204,46 @@ impl Node {
             moved |= self.run_fetchers(now);
             moved |= self.run_parked(now);
             moved |= self.run_groups(now);
+            moved |= self.run_forwards(now);
             if !moved || self.halted {
                 break;
             }
         }
         self.maybe_snapshot(now);
-        let wake = self.next_timer().max(now.monotonic_ns + 1);
-        if wake != self.woken_at && !self.halted {
-            self.woken_at = wake;
-            if wake < Ns::MAX {
-                self.out.push(Output::WakeAt(wake));
-            }
+        let next = self.next_timer();
+        if !self.halted
+            && let Some(wake) = self.time.wake(now, next)
+        {
+            self.out.push(Output::WakeAt(wake));
         }
     }
 
+    /// The node's own time. That it was away for long is worth a line: whoever reads why others missed it will look for it.
+    fn run_at(&mut self, told: Now) -> Now {
+        let (now, late) = self.time.at(told);
+        if late >= AWAY_WORTH_TELLING_NS {
+            self.say(Level::Warn, format!("was not run for {} ms, which count for nobody's silence", late / MS));
+        }
+        now
+    }
+
     fn next_timer(&self) -> Ns {
-        let mut next = self.quorum.next_timer();
+        let controller_known = self.controller_address().is_some();
+        let mut next = self.quorum.next_timer().min(self.forwards.next_timer(controller_known));
         next = next.min(self.peers.next_deadline().unwrap_or(Ns::MAX));
         if let Some(office) = &self.office {
             next = next.min(office.controller.next_timer());
         }
         if let Some(broker) = &self.broker {
-            next = next.min(broker.next_timer(self.controller_address().is_some()));
+            next = next.min(broker.next_timer(controller_known));
         }
         next
     }
 
     /// The connections whose answers are overdue are given up.
     fn overdue(&mut self, now: Now) {
-        while let Some((peer, expected)) = self.peers.overdue(now, &mut self.out) {
-            self.failed(now, peer, expected);
+        while let Some(expected) = self.peers.overdue(now, &mut self.out) {
+            self.failed(now, expected);
         }
     }
 

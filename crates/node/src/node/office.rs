@@ -118,7 +118,7 @@ impl Node {
     /// What time makes the controller do, and answers whose records are committed. Whether anything happened.
     pub(super) fn run_office(&mut self, now: Now) -> bool {
         let mut moved = false;
-        while let Some(office) = &mut self.office {
+        while let Some(office) = self.office.as_mut().filter(|_| self.judges) {
             let records = office.controller.on_timer(now);
             if records.is_empty() || self.append_metadata(now, &records).is_err() {
                 break;

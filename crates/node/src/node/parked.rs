@@ -32,11 +32,11 @@ impl Node {
                 }
             }
             for id in ids {
-                api::look_again(self, now, id);
+                api::look_again(self, id);
             }
         }
         while let Some(id) = self.broker.as_ref().and_then(|broker| broker.waiting.expired(now)) {
-            api::out_of_time(self, now, id);
+            api::out_of_time(self, id);
             moved = true;
         }
         moved
@@ -46,6 +46,7 @@ impl Node {
     pub(super) fn forget_parked(&mut self, conn: ConnId) {
         self.forget_quorum_tokens(conn);
         self.forget_group_tokens(conn);
+        self.forwards.forget(conn);
         let Some(broker) = &mut self.broker else { return };
         for id in broker.waiting.find(|parked| parked.conn() == conn) {
             broker.waiting.take(id);

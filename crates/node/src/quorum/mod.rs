@@ -259,7 +259,7 @@ impl Quorum {
             halted: false,
         };
         quorum.start(config.roles.controller, now, io);
-        quorum.poll(now, io);
+        quorum.on_timer(now, io);
         Ok(quorum)
     }
 
@@ -324,8 +324,11 @@ impl Quorum {
         self.poll(now, io);
     }
 
-    /// Time has passed.
+    /// Time has passed, and all that came before has been handed in: only here does anybody's time run out.
     pub fn on_timer(&mut self, now: Now, io: &mut Outputs) {
+        if !self.halted {
+            self.expire(now, io);
+        }
         self.poll(now, io);
     }
 
@@ -403,7 +406,7 @@ impl Quorum {
     /// When to call [`Quorum::on_timer`] at the latest.
     #[must_use]
     pub fn next_timer(&self) -> Ns {
-        if self.halted { Ns::MAX } else { self.deadline() }
+        if self.halted { Ns::MAX } else { self.deadline().max(self.polled_at + 1) }
     }
 
     /// The leader as this node knows it.

@@ -77,7 +77,11 @@ impl Peers {
         ids
     }
 
-    pub(super) fn deadlines(&self) -> impl Iterator<Item = Ns> + '_ {
-        self.peers.values().map(|p| p.under_way.map_or(p.not_before, |(_, deadline)| deadline))
+    /// When each is given up, or may be asked again; the latter only where that lies after `polled`.
+    pub(super) fn deadlines(&self, polled: Ns) -> impl Iterator<Item = Ns> + '_ {
+        self.peers.values().filter_map(move |p| match p.under_way {
+            Some((_, deadline)) => Some(deadline),
+            None => Some(p.not_before).filter(|at| *at > polled),
+        })
     }
 }

@@ -284,16 +284,20 @@ impl Quorum {
         if self.is_voter() { self.drawn_from(now, self.clocks.election_timeout_ms) } else { Ns::MAX }
     }
 
-    /// Does what is due, then asks whom there is to ask. Called after every input.
+    /// Whoever was silent for too long is waited for no more.
+    pub(super) fn expire(&mut self, now: Now, io: &mut Outputs) {
+        for peer in self.peers.expired(now.monotonic_ns) {
+            self.request_failed(now, io, peer);
+        }
+        self.role_timer(now, io);
+    }
+
+    /// Does what is due whoever is silent, then asks whom there is to ask. Called after every input.
     pub(super) fn poll(&mut self, now: Now, io: &mut Outputs) {
         if self.halted {
             return;
         }
         self.polled_at = now.monotonic_ns;
-        for peer in self.peers.expired(now.monotonic_ns) {
-            self.request_failed(now, io, peer);
-        }
-        self.role_timer(now, io);
         if self.gathering.due.is_some_and(|at| now.reached(at)) {
             self.drain(now, io);
         }
@@ -335,7 +339,6 @@ impl Quorum {
             Role::Leader(leader) => leader.check_at,
         };
         let parked = self.parked.iter().map(|p| p.until);
-        let waits = self.peers.deadlines().filter(|at| *at > self.polled_at);
-        parked.chain(waits).chain(self.gathering.due).fold(role, Ns::min)
+        parked.chain(self.peers.deadlines(self.polled_at)).chain(self.gathering.due).fold(role, Ns::min)
     }
 }

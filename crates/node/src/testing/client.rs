@@ -4,7 +4,6 @@ use bytes::Bytes;
 use metricstream_wire::ErrorCode;
 use metricstream_wire::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use metricstream_wire::api::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use metricstream_wire::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use metricstream_wire::api::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 use metricstream_wire::frame::{self, Request};
@@ -69,17 +68,6 @@ impl World {
         answer
     }
 
-    /// What some running node knows.
-    pub(crate) fn metadata(&mut self, node: Party, topic: &str) -> Option<MetadataResponse> {
-        let asked = MetadataRequestTopic { name: Some(topic.to_owned()), ..MetadataRequestTopic::default() };
-        let body = MetadataRequest {
-            topics: Some(vec![asked]),
-            allow_auto_topic_creation: false,
-            ..MetadataRequest::default()
-        };
-        self.query(node, 12, &body, 1_000)
-    }
-
     /// Waits until every running node sees all running brokers unfenced.
     pub(crate) fn wait_formed(&mut self, limit_ms: u64) -> bool {
         self.run_until(limit_ms, |w| {
@@ -111,6 +99,15 @@ impl World {
         };
         let body = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
         let answer = self.query(via, 7, &body, 5_000)?;
+        Some(ErrorCode(answer.topics[0].error_code))
+    }
+
+    /// Makes a topic of one replica through a node that may take so long.
+    pub(crate) fn create_topic_within(&mut self, via: Party, name: &str, limit_ms: u64) -> Option<ErrorCode> {
+        let (name, num_partitions, replication_factor) = (name.to_owned(), 1, 1);
+        let topic = CreatableTopic { name, num_partitions, replication_factor, ..CreatableTopic::default() };
+        let body = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+        let answer = self.query(via, 7, &body, limit_ms)?;
         Some(ErrorCode(answer.topics[0].error_code))
     }
 

@@ -240,9 +240,12 @@ impl World {
         process.paused = false;
         let life = process.lives;
         for (from, what) in std::mem::take(&mut process.backlog) {
-            self.at(self.now_ns, Happening::Reach { party: id, life, from, what });
+            if !matches!(what, Reaching::Wake) {
+                self.at(self.now_ns, Happening::Reach { party: id, life, from, what });
+            }
         }
-        self.feed(id, Input::Timer);
+        // What has been waiting comes before the word that time has passed, as with every driver.
+        self.reach(self.now_ns, (id, ConnId(0)), None, Reaching::Wake);
     }
 
     /// A controlled shutdown begins.

@@ -143,3 +143,30 @@ fn the_sizes_of_logs_are_told_by_the_broker_that_has_them() {
         assert_eq!(sizes(Some(vec![asked])), [(1, true)]);
     }
 }
+
+#[test]
+fn a_broker_keeps_the_id_of_its_directory_as_long_as_its_store() {
+    let mut world = formed(57);
+    let told = |w: &World| w.node(1).unwrap().image().brokers[&3].directories.clone();
+    let first = told(&world);
+    assert_eq!(first.len(), 1);
+    let back = |w: &mut World, incarnation: [u8; 16]| {
+        assert!(w.run_until(5_000, |w| {
+            let broker = &w.node(1).unwrap().image().brokers[&3];
+            broker.incarnation != incarnation && broker.is_active()
+        }));
+    };
+    let mut again = |wipe: bool| {
+        let incarnation = world.node(1).unwrap().image().brokers[&3].incarnation;
+        world.kill(3);
+        if wipe {
+            world.wipe(3);
+        }
+        world.start(3);
+        back(&mut world, incarnation);
+        told(&world)
+    };
+    assert_eq!(again(false), first);
+    assert_eq!(again(false), first);
+    assert_ne!(again(true), first, "another disk is another directory");
+}

@@ -5,12 +5,14 @@ use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 
 use crate::testing::world::{Party, Setup, World};
 
+mod cap;
 mod cluster;
 mod configs;
 mod offsets;
 mod producers;
 mod replication;
 mod schedules;
+mod silence;
 mod topics;
 
 /// The wall clock's beginning.

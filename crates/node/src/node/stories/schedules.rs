@@ -50,6 +50,8 @@ impl Schedule {
             ("replica.fetch.wait.max.ms", pick(&["20", "100", "500"])),
             ("replica.high.watermark.checkpoint.interval.ms", pick(&["20", "5000"])),
             ("metricstream.fence.after.disconnect.ms", pick(&["0", "0", "-1"])),
+            ("broker.session.timeout.ms", pick(&["300", "1000"])),
+            ("controller.quorum.fetch.timeout.ms", pick(&["300", "1000"])),
             ("leader.imbalance.check.interval.seconds", pick(&["1", "300"])),
         ]);
         let mut world = World::new(seed, &setup);
@@ -138,8 +140,9 @@ impl Schedule {
         let ids: Vec<Party> = self.world.ids();
         let down: Vec<Party> = ids.iter().copied().filter(|id| !running.contains(id)).collect();
         let partition = (self.oracle.image().partitions().map(|(_, _, p)| p.leader)).find(|l| running.contains(l));
-        let target = if self.below(2) == 0 { partition.or(running.first().copied()) } else { self.pick(&running) };
-        let Some(target) = target.or(running.first().copied()) else {
+        let target =
+            if self.below(2) == 0 { partition.or_else(|| running.first().copied()) } else { self.pick(&running) };
+        let Some(target) = target.or_else(|| running.first().copied()) else {
             return self.start_one(&down);
         };
         match self.below(16) {

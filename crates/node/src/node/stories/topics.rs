@@ -7,6 +7,7 @@ use metricstream_wire::api::alter_partition_reassignments::{
 use metricstream_wire::api::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
+use metricstream_wire::api::create_topics::{CreatableTopic, CreateTopicsRequest};
 use metricstream_wire::api::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use metricstream_wire::api::describe_topic_partitions::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
 use metricstream_wire::api::elect_leaders::{ElectLeadersRequest, TopicPartitions};
@@ -221,4 +222,52 @@ fn moving_replicas_is_refused_with_a_reason_and_never_under_way() {
     }
     let answer = world.query(2, 0, &ListPartitionReassignmentsRequest::default(), 2_000).expect("an answer");
     assert_eq!((answer.error_code, answer.topics.len()), (0, 0));
+}
+
+/// One node of three, which is not the active controller, while the others are dead; the dead.
+fn alone(world: &mut World) -> (i32, Vec<i32>) {
+    let leads = |id: &i32| world.node(*id).unwrap().is_active_controller();
+    let (controller, rest): (Vec<i32>, Vec<i32>) = world.running().into_iter().partition(leads);
+    let dead = vec![controller[0], rest[1]];
+    for id in &dead {
+        world.kill(*id);
+    }
+    world.run_ms(2_000);
+    (rest[0], dead)
+}
+
+#[test]
+fn what_nobody_can_decide_yet_waits_for_a_controller_and_is_then_decided() {
+    let mut world = formed(36);
+    let (left, dead) = alone(&mut world);
+    let conn = world.connected(left).expect("it lives");
+    let topic =
+        CreatableTopic { name: "late".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    let body = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    world.ask(conn, 7, &body);
+    world.run_ms(5_000);
+    assert!(world.stands(conn) && world.arrived[&conn].is_empty(), "it is not sent away");
+    world.start(dead[0]);
+    let answer = world.answer::<CreateTopicsRequest>(conn, 7, 5_000).expect("an answer");
+    assert_eq!(answer.topics[0].error_code, 0);
+}
+
+#[test]
+fn what_nobody_decides_in_time_is_answered_with_an_error_to_try_again_upon() {
+    let mut world = formed(37);
+    let (left, _) = alone(&mut world);
+    assert_eq!(world.create_topic_within(left, "never", 29_000), None, "it waits");
+    assert_eq!(world.create_topic_within(left, "never", 31_000), Some(ErrorCode::NOT_CONTROLLER));
+}
+
+#[test]
+fn what_was_passed_on_to_a_controller_in_a_black_hole_goes_to_the_next_one() {
+    let mut world = formed(38);
+    world.run_ms(500);
+    let controller = world.running().into_iter().find(|id| world.node(*id).unwrap().is_active_controller()).unwrap();
+    let others: Vec<i32> = world.running().into_iter().filter(|id| *id != controller).collect();
+    for other in &others {
+        world.cut(controller, *other);
+    }
+    assert_eq!(world.create_topic_within(others[0], "new", 3_000), Some(ErrorCode::NONE));
 }

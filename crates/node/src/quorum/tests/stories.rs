@@ -5,6 +5,7 @@ use crate::flaws::Flaws;
 use crate::io::Disk;
 use crate::quorum::ballot::QuorumState;
 use crate::quorum::{Answer, AppendError, Fetch, QuorumOutput, Request, RoleName, Token};
+use crate::time::MS;
 
 /// Kafka's own timers, where the profile `fast` sets others.
 const APACHE: &[(&str, &str)] = &[
@@ -114,7 +115,7 @@ fn only_what_is_on_the_disk_counts_for_a_majority_the_leaders_own_share_too() {
 
 #[test]
 fn a_leader_without_a_majority_commits_nothing_and_resigns_within_the_bound() {
-    for (name, changed, bound_ms) in [("fast", &[][..], 450), ("apache", APACHE, 3_000)] {
+    for (name, changed, bound_ms) in [("fast", &[][..], 1_500), ("apache", APACHE, 3_000)] {
         let (mut world, leader) = led(4, 3, 1, changed, Flaws::default());
         world.run_ms(200);
         let end = world.watch.committed_end();
@@ -315,6 +316,31 @@ fn an_observer_of_another_process_is_answered_as_apache_kafka_answers_it() {
     let first = ask(&mut world, leader, fetch).unwrap();
     assert!(first.records.is_empty());
     assert_eq!(first.snapshot.map(|id| id.offset), Some(first.log_start), "the snapshot first");
+}
+
+#[test]
+fn a_silent_leader_is_given_up_when_all_that_waited_has_been_taken_in_and_not_before() {
+    let (mut world, leader) = led(14, 3, 0, &[], Flaws::default());
+    world.run_ms(300);
+    let follower = world.voters().into_iter().find(|v| *v != leader).unwrap();
+    let fetch = Fetch {
+        replica_id: -1,
+        current_leader_epoch: world.quorum(follower).current().leader_epoch,
+        fetch_offset: 0,
+        last_fetched_epoch: 0,
+        high_watermark: i64::MAX,
+        max_bytes: 1 << 20,
+        max_wait_ms: 0,
+    };
+    // The first of what waits for it, long after its patience ended; the leader's word may be the next.
+    world.now.monotonic_ns += 5_000 * MS;
+    assert!(ask(&mut world, follower, fetch).is_some());
+    assert_eq!(world.quorum(follower).role(), RoleName::Follower);
+    let now = world.now;
+    assert!(world.quorum(follower).next_timer() <= now.monotonic_ns + 1, "it wants to be asked at once");
+    let quorum = world.nodes.get_mut(&follower).unwrap().quorum.as_mut().unwrap();
+    quorum.on_timer(now, &mut crate::io::Outputs::default());
+    assert_eq!(quorum.role(), RoleName::Prospective);
 }
 
 #[test]
