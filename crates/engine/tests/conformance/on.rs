@@ -1,0 +1,141 @@
+//! On what a story is told: engines, shapes of clusters, what a story takes, and how a test comes to its cluster.
+
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cluster::Cluster;
+use crate::support::{kafka, say};
+
+/// An engine, and where it keeps what it stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    /// The embedded cluster, in memory.
+    Memory,
+    /// The embedded cluster, in files.
+    Files,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// What a cluster is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Three nodes, each a broker and a voter.
+    Combined,
+    /// Three brokers, and a controller of its own that outlives any of them.
+    Apart,
+    /// Three nodes, whose sessions outlast every pause and whose ISRs do not.
+    Patient,
+}
+
+/// What not every engine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing of the kind.
+    Nothing,
+    /// Links that can be cut.
+    Links,
+    /// Data that outlives its cluster.
+    Files,
+}
+
+/// A story, as the documents list it.
+#[derive(Debug)]
+pub(crate) struct Story {
+    /// Name of the function that tells it.
+    pub(crate) name: &'static str,
+    /// On which cluster.
+    pub(crate) shape: Shape,
+    /// What it takes.
+    pub(crate) needs: Needs,
+}
+
+impl On {
+    /// As the documents and the command line call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "embedded (memory)",
+            Self::Files => "embedded (files)",
+            Self::Kafka => "kafka",
+        }
+    }
+
+    /// Why a story that needs this cannot be told; `None` where it can, or where only the engine knows (links).
+    pub(crate) const fn lacks(self, needs: Needs) -> Option<&'static str> {
+        match (self, needs) {
+            (Self::Memory, Needs::Files) => Some("memory does not outlive its cluster"),
+            _ => None,
+        }
+    }
+}
+
+/// Why a story that cuts links waits for its engine.
+pub(crate) const NO_LINKS: &str = "no link faults yet";
+
+/// The clusters of Apache Kafka and what clients of them run on outlive the tests that share them.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(runtime);
+/// The cluster of Apache Kafka that runs, for the next story that wants one of its shape.
+static SHARED: Mutex<Option<Cluster>> = Mutex::new(None);
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime")
+}
+
+/// Tells one story on one engine: on a cluster of its own where that is cheap, else on the one that is there.
+pub(crate) fn tell(on: On, name: &str, story: impl AsyncFnOnce(&mut Cluster)) {
+    let entry = crate::STORIES.iter().find(|known| known.name == name).expect("a story of the list");
+    if let Some(why) = on.lacks(entry.needs) {
+        return say(&format!("NOT TOLD on {}: {name}: {why}", on.name()));
+    }
+    if on == On::Kafka {
+        return RUNTIME.block_on(shared(entry, story));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(on, entry.shape, folder.path()).await;
+        told(entry, &mut cluster, story).await;
+        cluster.engine.stop().await;
+    });
+}
+
+async fn shared(entry: &Story, story: impl AsyncFnOnce(&mut Cluster)) {
+    let Some(_turn) = kafka(entry.name).await else { return };
+    // Out of its place: a story that fails takes its cluster with it.
+    let kept = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut cluster = match kept {
+        Some(cluster) if cluster.shape == entry.shape => cluster,
+        other => {
+            if let Some(other) = other {
+                other.engine.stop().await;
+            }
+            let begun = Instant::now();
+            let cluster = Cluster::start(On::Kafka, entry.shape, &folder(entry.shape)).await;
+            say(&format!("a cluster of Apache Kafka ({:?}) after {:.1} s", entry.shape, begun.elapsed().as_secs_f64()));
+            cluster
+        }
+    };
+    told(entry, &mut cluster, story).await;
+    cluster.whole().await;
+    *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
+}
+
+async fn told(entry: &Story, cluster: &mut Cluster, story: impl AsyncFnOnce(&mut Cluster)) {
+    let (name, on) = (entry.name, cluster.on.name());
+    if entry.needs == Needs::Links && !cluster.engine.capabilities().links {
+        return say(&format!("NOT TOLD on {on}: {name}: {NO_LINKS}"));
+    }
+    let begun = Instant::now();
+    story(cluster).await;
+    say(&format!("{on}: {name}: {:.1} s", begun.elapsed().as_secs_f64()));
+}
+
+/// Where a shared cluster lives; its logs stay to be read.
+fn folder(shape: Shape) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance").join(format!("{shape:?}").to_lowercase());
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
