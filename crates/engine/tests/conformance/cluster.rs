@@ -24,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What every cluster of the suite sets: cleaners that do not let a story wait for minutes.
 const SETTINGS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
+    ("default.replication.factor", "3"),
     ("log.retention.check.interval.ms", "300"),
     ("log.cleaner.backoff.ms", "200"),
     ("group.initial.rebalance.delay.ms", "100"),
@@ -31,7 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// The same for what only Apache Kafka has.
 const OF_KAFKA: &[(&str, &str)] = &[("log.initial.task.delay.ms", "300")];
 /// A broker may stand still for seconds and is not fenced; a follower that stands still soon counts no more.
-const PATIENT: &[(&str, &str)] = &[("broker.session.timeout.ms", "12000"), ("replica.lag.time.max.ms", "1500")];
+const PATIENT: &[(&str, &str)] = &[("broker.session.timeout.ms", "6000"), ("replica.lag.time.max.ms", "1500")];
 
 static FRESH: AtomicU32 = AtomicU32::new(0);
 

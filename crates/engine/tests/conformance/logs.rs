@@ -11,7 +11,7 @@ const MINUTE_MS: i64 = 60_000;
 
 /// Minutes ago, as a time stamp.
 fn ago(minutes: i64) -> i64 {
-    i64::try_from(now_ms()).expect("a time") - minutes * MINUTE_MS
+    now_ms() - minutes * MINUTE_MS
 }
 
 async fn put(producer: &FutureProducer, topic: &str, key: &str, value: &str, timestamp_ms: i64) -> i64 {

@@ -58,6 +58,7 @@ macro_rules! stories {
 stories! {
     combined = Combined {
         records::every_acks_and_compression_arrives_once_and_in_order;
+        records::keys_headers_and_timestamps_come_back_as_they_were_sent;
         records::metadata_names_every_broker_topic_and_replica;
         records::a_topic_is_made_by_asking_for_it_and_watermarks_and_times_are_told;
         records::a_topic_made_with_settings_of_its_own_keeps_to_them;

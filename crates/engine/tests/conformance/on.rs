@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cluster::Cluster;
-use crate::support::{kafka, say};
+use crate::support::{exists, kafka, say};
 
 /// An engine, and where it keeps what it stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +132,18 @@ async fn told(entry: &Story, cluster: &mut Cluster, story: impl AsyncFnOnce(&mut
     say(&format!("{on}: {name}: {:.1} s", begun.elapsed().as_secs_f64()));
 }
 
-/// Where a shared cluster lives; its logs stay to be read.
+/// Where a shared cluster of this process lives. Its logs stay to be read until the suite runs again.
 fn folder(shape: Shape) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance").join(format!("{shape:?}").to_lowercase());
-    let _ = std::fs::remove_dir_all(&folder);
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    let own = std::process::id();
+    for other in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+        let pid = other.file_name().to_str().and_then(|name| name.parse().ok());
+        if pid.is_some_and(|pid| pid != own && !exists(pid)) {
+            let _ = std::fs::remove_dir_all(other.path());
+        }
+    }
+    let name = format!("{shape:?}").to_lowercase();
+    let folder = all.join(own.to_string()).join(crate::cluster::fresh(&name));
     std::fs::create_dir_all(&folder).expect("a folder");
     folder
 }

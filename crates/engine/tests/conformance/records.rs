@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -25,6 +26,24 @@ pub(crate) async fn every_acks_and_compression_arrives_once_and_in_order(cluster
     let got = read(&reader(cluster, &topic, 0, Offset::Beginning), sent as usize);
     let expected: Vec<((i32, i64), String)> = (0..sent).map(|n| ((0, i64::from(n)), format!("v-{n}"))).collect();
     assert_eq!(got.into_iter().collect::<Vec<_>>(), expected);
+}
+
+pub(crate) async fn keys_headers_and_timestamps_come_back_as_they_were_sent(cluster: &mut Cluster) {
+    let whole = fresh("whole");
+    // A record of 1970, which is older than what is kept by default.
+    create(cluster, &whole, 1, 3, &[("retention.ms", "-1")]).await;
+    let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("abc") });
+    let record = FutureRecord::to(&whole).key("k").payload("v").timestamp(1_234_567).headers(headers);
+    producer(cluster, &[]).send(record, DEADLINE).await.expect("acknowledged");
+    let reader = reader(cluster, &whole, 0, Offset::Beginning);
+    let message = until("the message", || async {
+        reader.poll(Duration::from_millis(50)).and_then(Result::ok).map(|m| m.detach())
+    })
+    .await;
+    assert_eq!((message.key(), message.payload()), (Some(b"k".as_slice()), Some(b"v".as_slice())));
+    assert_eq!(message.timestamp().to_millis(), Some(1_234_567));
+    let header = message.headers().expect("headers").get(0);
+    assert_eq!((header.key, header.value), ("trace", Some(b"abc".as_slice())));
 }
 
 pub(crate) async fn metadata_names_every_broker_topic_and_replica(cluster: &mut Cluster) {
@@ -55,7 +74,7 @@ pub(crate) async fn a_topic_is_made_by_asking_for_it_and_watermarks_and_times_ar
     let topic = fresh("asked-for");
     let producer = producer(cluster, &[]);
     // Of today: what is older than the retention time may be gone before it is asked for.
-    let now = i64::try_from(now_ms()).expect("a time");
+    let now = now_ms();
     for (n, time) in [now + 1_000, now + 2_000, now + 3_000].into_iter().enumerate() {
         let value = format!("v-{n}");
         let record = FutureRecord::<str, str>::to(&topic).partition(0).payload(&value).timestamp(time);
@@ -75,8 +94,9 @@ pub(crate) async fn a_topic_is_made_by_asking_for_it_and_watermarks_and_times_ar
 }
 
 /// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis()
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later than 1970");
+    i64::try_from(since.as_millis()).expect("some millions of years")
 }
 
 pub(crate) async fn an_idempotent_producer_goes_through_a_leaders_death_without_loss_or_duplicate(
@@ -118,10 +138,11 @@ pub(crate) async fn a_compacted_topic_says_for_which_record_it_refuses_a_batch(c
     create(cluster, &keys, 1, 1, &[("cleanup.policy", "compact"), ("min.insync.replicas", "1")]).await;
     let producer = producer(cluster, &[("linger.ms", "1000"), ("batch.num.messages", "4")]);
     let record = || FutureRecord::<str, str>::to(&keys).payload("v");
-    let sent = [record().key("a"), record(), record().key("b"), record()].map(|r| producer.send_result(r));
+    let sent = [record().key("a"), record(), record().key("b"), record()]
+        .map(|r| producer.send_result(r).map_err(|(error, _)| error));
     let mut errors = Vec::new();
     for delivery in sent {
-        let answer = delivery.map_err(|(error, _)| error).expect("room").await.expect("a report");
+        let answer = delivery.expect("room").await.expect("a report");
         errors.push(answer.expect_err("refused").0.rdkafka_error_code());
     }
     let (named, other) = (Some(RDKafkaErrorCode::InvalidRecord), Some(RDKafkaErrorCode::InvalidDifferentRecord));

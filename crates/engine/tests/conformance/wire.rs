@@ -1,5 +1,7 @@
 //! The protocol itself, for what clients hide: one connection to one broker, one request at a time.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use metricstream_engine::client::Connection;
 use metricstream_wire::ErrorCode;
@@ -15,15 +17,17 @@ use metricstream_wire::batch_builder::{BatchBuilder, NewRecord};
 use metricstream_wire::frame::Request;
 
 use crate::cluster::{Cluster, DEADLINE, until};
+use crate::records::now_ms;
 
 /// A connection to one broker.
 pub(crate) struct Wire(Connection);
 
 /// Values as a batch of an idempotent producer.
 pub(crate) fn batch((id, epoch): (i64, i16), sequence: i32, values: &[&str]) -> Bytes {
+    let timestamp_ms = now_ms();
     let mut batch = BatchBuilder::new().producer(id, epoch, sequence);
     for value in values {
-        batch.push(NewRecord { timestamp_ms: 1_000, key: None, value: Some(value.as_bytes()), headers: &[] });
+        batch.push(NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] });
     }
     batch.build(0, -1)
 }
@@ -46,9 +50,18 @@ impl Wire {
     /// An id for an idempotent producer, and its epoch.
     pub(crate) async fn producer_id(&mut self) -> (i64, i16) {
         let request = InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() };
-        let told = self.call(&request, 4).await;
-        assert_eq!(ErrorCode(told.error_code), ErrorCode::NONE);
-        (told.producer_id, told.producer_epoch)
+        let begun = Instant::now();
+        loop {
+            let told = self.call(&request, 4).await;
+            match ErrorCode(told.error_code) {
+                ErrorCode::NONE => return (told.producer_id, told.producer_epoch),
+                // The broker is still asking the controller for a block of ids.
+                code => {
+                    assert!(code == ErrorCode::COORDINATOR_LOAD_IN_PROGRESS && begun.elapsed() < DEADLINE, "{code}")
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Writes a batch to partition 0 with acks=all: the answer's code and offset.
