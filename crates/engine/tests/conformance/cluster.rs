@@ -45,6 +45,7 @@ pub(crate) struct Cluster {
     /// The engine itself.
     pub(crate) engine: Engine,
     spec: ClusterSpec,
+    wanted: Wanted,
     seen: Arc<Mutex<Vec<Observed>>>,
     /// The broker epochs of processes that are gone. A broker that was killed and started at once is still known by the one
     /// of its dead process, until its session ends.
@@ -94,10 +95,10 @@ fn spec(on: On, shape: Shape, folder: &Path) -> ClusterSpec {
     spec
 }
 
-async fn run(on: On, spec: &ClusterSpec) -> (Engine, Arc<Mutex<Vec<Observed>>>) {
+async fn run(on: On, spec: &ClusterSpec, wanted: &Wanted) -> (Engine, Arc<Mutex<Vec<Observed>>>) {
     let engine = match on {
         On::Kafka => support::start(spec.clone()).await,
-        On::Memory | On::Files => Engine::start_embedded(spec, &Wanted { seed: 7, flaws: Vec::new() }, DEADLINE).await,
+        On::Memory | On::Files => Engine::start_embedded(spec, wanted, DEADLINE).await,
     };
     let engine = engine.unwrap_or_else(|error| panic!("{}: {error}", on.name()));
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -113,9 +114,15 @@ async fn run(on: On, spec: &ClusterSpec) -> (Engine, Arc<Mutex<Vec<Observed>>>) 
 impl Cluster {
     /// A cluster whose brokers are all there.
     pub(crate) async fn start(on: On, shape: Shape, folder: &Path) -> Self {
-        let spec = spec(on, shape, folder);
-        let (engine, seen) = run(on, &spec).await;
-        let this = Self { on, shape, engine, spec, seen, gone: Mutex::default() };
+        Self::flawed(on, shape, folder, &[]).await
+    }
+
+    /// The same with flaws switched on, which only the embedded cluster has.
+    pub(crate) async fn flawed(on: On, shape: Shape, folder: &Path, flaws: &[&str]) -> Self {
+        let (spec, flaws) = (spec(on, shape, folder), flaws.iter().map(|flaw| (*flaw).to_owned()).collect());
+        let wanted = Wanted { seed: 7, flaws };
+        let (engine, seen) = run(on, &spec, &wanted).await;
+        let this = Self { on, shape, engine, spec, wanted, seen, gone: Mutex::default() };
         this.whole().await;
         this
     }
@@ -127,7 +134,7 @@ impl Cluster {
             self.goes(id);
         }
         self.engine.stop().await;
-        (self.engine, self.seen) = run(self.on, &self.spec).await;
+        (self.engine, self.seen) = run(self.on, &self.spec, &self.wanted).await;
         self.whole().await;
     }
 

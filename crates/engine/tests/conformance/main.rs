@@ -12,6 +12,7 @@ mod cluster;
 mod docs;
 mod elections;
 mod failures;
+mod flaws;
 mod groups;
 mod hostile;
 mod logs;

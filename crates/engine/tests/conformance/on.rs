@@ -1,5 +1,6 @@
 //! On what a story is told: engines, shapes of clusters, what a story takes, and how a test comes to its cluster.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
@@ -99,6 +100,16 @@ pub(crate) fn tell(on: On, name: &str, story: impl AsyncFnOnce(&mut Cluster)) {
         told(entry, &mut cluster, story).await;
         cluster.engine.stop().await;
     });
+}
+
+/// Tells a story of the embedded cluster with a flaw switched on: it must fail, or it looks for nothing.
+pub(crate) fn must_fail(flaw: &str, name: &str, story: impl AsyncFnOnce(&mut Cluster)) {
+    let entry = crate::STORIES.iter().find(|known| known.name == name).expect("a story of the list");
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = runtime();
+    let mut cluster = runtime.block_on(Cluster::flawed(On::Memory, entry.shape, folder.path(), &[flaw]));
+    let told = catch_unwind(AssertUnwindSafe(|| runtime.block_on(story(&mut cluster))));
+    assert!(told.is_err(), "{name} does not notice {flaw}");
 }
 
 async fn shared(entry: &Story, story: impl AsyncFnOnce(&mut Cluster)) {
