@@ -8,9 +8,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::cluster::{Cluster, DEADLINE};
+use crate::cluster::{Cluster, DEADLINE, until};
 
 /// Settings of a client that learns quickly of what changed.
 pub(crate) fn client(cluster: &Cluster) -> ClientConfig {
@@ -25,10 +26,15 @@ pub(crate) fn client(cluster: &Cluster) -> ClientConfig {
     config
 }
 
-/// A producer with more settings.
+/// A producer with more settings; idempotent where these allow it, since what is tried again must not be there twice.
 pub(crate) fn producer(cluster: &Cluster, more: &[(&str, &str)]) -> FutureProducer {
     let mut config = client(cluster);
     config.set("message.timeout.ms", DEADLINE.as_millis().to_string());
+    let bars = |name: &str, value: &str| match name {
+        "acks" => value != "all",
+        _ => ["retries", "message.timeout.ms", "batch.num.messages"].contains(&name),
+    };
+    config.set("enable.idempotence", (!more.iter().any(|(name, value)| bars(name, value))).to_string());
     for (name, value) in more {
         config.set(*name, *value);
     }
@@ -60,9 +66,31 @@ pub(crate) async fn create(cluster: &Cluster, topic: &str, partitions: i32, fact
     for (name, value) in config {
         wanted = wanted.set(name, value);
     }
-    let made = admin(cluster).create_topics([&wanted], &options()).await.expect("an answer");
-    assert_eq!(made, vec![Ok(topic.to_owned())]);
+    let admin = admin(cluster);
+    let mut asked = 0;
+    until("the topic to be created", || {
+        asked += 1;
+        created(&admin, &wanted, asked > 1)
+    })
+    .await;
     cluster.known_everywhere(topic, usize::try_from(partitions).expect("some")).await;
+}
+
+/// Whether a topic is there. Where the controller is just changing, clients are told to ask again; that the first request
+/// was carried out after all is seen by its name being taken.
+async fn created(admin: &AdminClient<DefaultClientContext>, wanted: &NewTopic<'_>, again: bool) -> Option<()> {
+    match admin.create_topics([wanted], &options()).await {
+        Ok(made) => match &made[0] {
+            Ok(_) => Some(()),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if again => Some(()),
+            Err((_, RDKafkaErrorCode::NotController | RDKafkaErrorCode::RequestTimedOut)) => None,
+            Err((topic, code)) => panic!("creating {topic}: {code}"),
+        },
+        Err(error) => {
+            eprintln!("creating {}: {error}", wanted.name);
+            None
+        }
+    }
 }
 
 /// Sends `from..to` as values `v-N` to one partition; panics where one is not acknowledged. Returns the offsets.
@@ -131,8 +159,5 @@ pub(crate) fn reader(cluster: &Cluster, topic: &str, partition: i32, from: Offse
 /// Where a partition begins and where readers' view of it ends, once its leader says.
 pub(crate) async fn watermarks(cluster: &Cluster, topic: &str, partition: i32) -> (i64, i64) {
     let looker = consumer(cluster, "nobody", &[]);
-    crate::cluster::until("watermarks", || async {
-        looker.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok()
-    })
-    .await
+    until("watermarks", || async { looker.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok() }).await
 }

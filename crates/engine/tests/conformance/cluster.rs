@@ -32,7 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// The same for what only Apache Kafka has.
 const OF_KAFKA: &[(&str, &str)] = &[("log.initial.task.delay.ms", "300")];
 /// A broker may stand still for seconds and is not fenced; a follower that stands still soon counts no more.
-const PATIENT: &[(&str, &str)] = &[("broker.session.timeout.ms", "6000"), ("replica.lag.time.max.ms", "1500")];
+const PATIENT: &[(&str, &str)] = &[("broker.session.timeout.ms", "30000"), ("replica.lag.time.max.ms", "1500")];
 
 static FRESH: AtomicU32 = AtomicU32::new(0);
 
@@ -91,7 +91,7 @@ fn spec(on: On, shape: Shape, folder: &Path) -> ClusterSpec {
     let (data, logs) = (folder.join("data"), folder.join("logs"));
     let mut spec = ClusterSpec::new("conformance", &topology, data, logs, support::guardian());
     // Of the embedded cluster this is what decides between files and memory.
-    spec.keep_data = on == On::Files || (on == On::Kafka && shape == Shape::Patient);
+    spec.keep_data = on == On::Files || (on == On::Kafka && shape == Shape::Kept);
     spec
 }
 

@@ -98,8 +98,10 @@ stories! {
         elections::without_unclean_election_a_partition_waits_for_the_last_of_its_isr;
         elections::with_unclean_election_another_leads_and_the_old_leader_returns_and_truncates;
     }
+    kept = Kept {
+        restarts::a_whole_cluster_comes_back_from_its_files_with_records_and_offsets takes Files;
+    }
     patient = Patient {
         elections::an_isr_shrinks_by_lag_alone_and_grows_when_the_follower_has_caught_up;
-        restarts::a_whole_cluster_comes_back_from_its_files_with_records_and_offsets takes Files;
     }
 }

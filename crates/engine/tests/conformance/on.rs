@@ -28,6 +28,8 @@ pub(crate) enum Shape {
     Combined,
     /// Three brokers, and a controller of its own that outlives any of them.
     Apart,
+    /// The same, and what is in its files stays when it ends.
+    Kept,
     /// Three nodes, whose sessions outlast every pause and whose ISRs do not.
     Patient,
 }
