@@ -1,9 +1,5 @@
-//! librdkafka against the embedded cluster: what a client of the field does, and what it must see while nodes come and go.
+//! librdkafka against the embedded cluster, for what only this one has: silent links, its own stores, its own limits. What every
+//! engine must do alike is in the conformance suite of `engine`.
 
-mod admin;
-mod failures;
-mod groups;
-mod hostile;
-mod records;
-mod restarts;
+mod black_hole;
 mod support;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use metricstream_engine::kafka::{Java, Wanted};
@@ -18,14 +18,16 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Clusters are started one after the other: the machine's cores are what they are made of.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Whether there is an Apache Kafka to run; looked for once.
+static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
 
 /// Waits for this test's turn. `None`, with the reason on standard error, where there is no Kafka to test with; that is a
 /// failure if `METRICSTREAM_REQUIRE_ALL` is set, as it is where all of the tests must have run.
 pub(crate) async fn kafka(test: &str) -> Option<tokio::sync::MutexGuard<'static, ()>> {
     let turn = TURN.lock().await;
-    let found = Java::find().and_then(|_| Wanted::from_env(None).find_or_install(&|text| say(text)));
-    match found {
-        Ok(_) => Some(turn),
+    let look = || Java::find().and_then(|_| Wanted::from_env(None).find_or_install(&|text| say(text)));
+    match FOUND.get_or_init(|| look().map(|_| ()).map_err(|error| error.to_string())) {
+        Ok(()) => Some(turn),
         Err(error) if std::env::var_os("METRICSTREAM_REQUIRE_ALL").is_some_and(|value| value == "1") => {
             panic!("{test} must not be skipped: {error}")
         }

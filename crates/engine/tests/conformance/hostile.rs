@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, fast, producer, read, reader, send};
+use crate::clients::{create, producer, read, reader, send};
+use crate::cluster::{Cluster, DEADLINE, fresh};
 
 /// A frame: its length, then a header of the first version, then a body.
 fn frame(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
@@ -30,11 +31,11 @@ async fn is_cut(at: SocketAddr, bytes: &[u8]) -> bool {
     read.is_err() || read.is_ok_and(|count| count == 0)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn garbage_ends_the_connection_that_sent_it_and_no_other() {
-    let cluster = fast().brokers(1).topic("t", 1, 1).start().await.expect("a cluster");
-    let at = cluster.brokers()[0].1;
-    let client = producer(&cluster, &[]);
+pub(crate) async fn garbage_ends_the_connection_that_sent_it_and_no_other(cluster: &mut Cluster) {
+    let t = fresh("t");
+    create(cluster, &t, 1, 3, &[]).await;
+    let at = cluster.at(cluster.leader(&t, 0).await);
+    let client = producer(cluster, &[]);
     let huge_array = frame(3, 1, &i32::MAX.to_be_bytes());
     let hostile: [(&str, Vec<u8>); 7] = [
         ("noise", (0..100_u8).map(|n| n.wrapping_mul(151) ^ 0x5a).collect()),
@@ -47,15 +48,17 @@ async fn garbage_ends_the_connection_that_sent_it_and_no_other() {
     ];
     for (number, (what, bytes)) in (0..).zip(hostile) {
         assert!(is_cut(at, &bytes).await, "{what} is answered");
-        send(&client, "t", 0, number..number + 1).await;
+        send(&client, &t, 0, number..number + 1).await;
     }
-    assert_eq!(read(&reader(&cluster, "t", 0, Offset::Beginning), 7).len(), 7);
+    assert_eq!(read(&reader(cluster, &t, 0, Offset::Beginning), 7).len(), 7);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_half_frames_and_a_client_that_never_reads_cost_others_nothing() {
-    let cluster = fast().brokers(1).topic("t", 1, 1).start().await.expect("a cluster");
-    let at = cluster.brokers()[0].1;
+pub(crate) async fn idle_connections_half_frames_and_a_client_that_never_reads_cost_others_nothing(
+    cluster: &mut Cluster,
+) {
+    let t = fresh("t");
+    create(cluster, &t, 1, 3, &[]).await;
+    let at = cluster.at(cluster.leader(&t, 0).await);
     let mut held = Vec::new();
     for number in 0..300 {
         let mut stream = TcpStream::connect(at).await.expect("connected");
@@ -71,8 +74,8 @@ async fn idle_connections_half_frames_and_a_client_that_never_reads_cost_others_
         let _ = greedy.write_all(&many).await;
         greedy
     });
-    send(&producer(&cluster, &[]), "t", 0, 0..100).await;
-    assert_eq!(read(&reader(&cluster, "t", 0, Offset::Beginning), 100).len(), 100);
+    send(&producer(cluster, &[]), &t, 0, 0..100).await;
+    assert_eq!(read(&reader(cluster, &t, 0, Offset::Beginning), 100).len(), 100);
     asking.abort();
     drop(held);
 }
