@@ -7,6 +7,7 @@ use crate::testing::world::{Party, Setup, World};
 
 mod cluster;
 mod configs;
+mod flawed;
 mod offsets;
 mod producers;
 mod replication;
