@@ -25,7 +25,7 @@ fn shown(scenario: &str, flaws: &[(&str, &str)]) {
             scope.spawn(move || trial(scenario, &flaws.iter().map(String::as_str).collect::<Vec<_>>()))
         };
         let clean = begin(None);
-        let flawed: Vec<_> = flaws.iter().map(|(flaw, anomaly)| (*flaw, *anomaly, begin(Some(flaw)))).collect();
+        let flawed: Vec<_> = flaws.iter().map(|(flaw, anomaly)| (*flaw, *anomaly, begin(Some(*flaw)))).collect();
         let flawed = flawed.into_iter().map(|(flaw, anomaly, run)| (flaw, anomaly, run.join().expect("it ran")));
         let flawed: Vec<_> = flawed.collect();
         (clean.join().expect("it ran"), flawed)
