@@ -79,7 +79,8 @@ async fn a_store_of_another_node_cluster_or_version_is_refused_and_left_as_it_is
         assert_eq!(fs::metadata(&segments(&node, "t-0")[0]).expect("there").len(), before);
     }
     fs::write(&marks, &whole).expect("written");
-    fast().brokers(1).data(folder.path()).start().await.expect("it is its own again");
+    let cluster = fast().brokers(1).data(folder.path()).start().await.expect("it is its own again");
+    assert_eq!(read(&reader(&cluster, "t", 0, Offset::Beginning), 1).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +98,8 @@ async fn a_torn_tail_is_cut_to_the_last_whole_batch_and_the_log_says_so() {
     let line = format!("t-0/00000000000000000000.log: cut at byte {left} of {}", size - 5);
     let said = told.lock().expect("unpoisoned").clone();
     assert!(said.iter().any(|(level, text)| *level == Level::Warn && text.contains(&line)), "{line}: {said:?}");
+    let next = send(&producer(&cluster, &[]), "t", 0, 9..10).await;
+    assert_eq!(next, [9], "it goes on where the last whole batch ended");
 }
 
 /// Three brokers on disk and a topic of small segments, with something in several of them; and a follower, which is killed.
