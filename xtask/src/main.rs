@@ -3,6 +3,7 @@
 //! What is here measures the product from outside, or times it; nothing of the product depends on it.
 
 mod bench;
+mod fuzz;
 mod gap_check;
 mod librdkafka_suite;
 mod mock_cluster;
@@ -27,6 +28,9 @@ enum Command {
     /// Speed and memory, each beside what must hold
     #[command(subcommand, after_help = "Example:\n  cargo xtask bench produce")]
     Bench(bench::Bench),
+    /// Feed damaged input to every decoder of Kafka's bytes, for as long as you like
+    #[command(after_help = "Example:\n  cargo xtask fuzz --seconds 600")]
+    Fuzz(fuzz::Args),
     /// Run librdkafka's own tests against the embedded cluster
     #[command(after_help = "Example:\n  cargo xtask librdkafka-suite 0012 0019")]
     LibrdkafkaSuite(librdkafka_suite::Args),
@@ -47,6 +51,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::GapCheck(args) => gap_check::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::LibrdkafkaSuite(args) => librdkafka_suite::run(&args),
         Command::Bench(what) => bench::run(&what),
         Command::PlainProducer(args) => plain_producer::run(&args),

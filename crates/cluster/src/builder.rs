@@ -51,6 +51,7 @@ pub struct Builder {
     pub(crate) racks: bool,
     pub(crate) seed: u64,
     pub(crate) patience: Duration,
+    pub(crate) slow_reader: Duration,
     pub(crate) sink: Sink,
     pub(crate) ended: EndSink,
 }
@@ -69,6 +70,7 @@ impl Default for Builder {
             racks: false,
             seed: 1,
             patience: Duration::from_secs(30),
+            slow_reader: Duration::from_secs(30),
             sink: Arc::new(|_, _| {}),
             ended: Arc::new(|_, _| {}),
         }
@@ -153,6 +155,13 @@ impl Builder {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// A client that takes nothing of what it is sent for this long is cut.
+    #[must_use]
+    pub fn slow_reader(mut self, after: Duration) -> Self {
+        self.slow_reader = after;
         self
     }
 

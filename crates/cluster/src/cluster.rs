@@ -19,7 +19,7 @@ use crate::connection::ToNode;
 use crate::driver::{Command, Known, OnEnd, Parts, Running, address};
 use crate::error::ClusterError;
 use crate::link::{Links, Rule};
-use crate::store::{FileStore, MemoryStore, Store, StoreKind};
+use crate::store::{FileStore, MemoryStore, Store, StoreKind, placed};
 
 /// The id of every embedded cluster, so that a data directory can be used again.
 const CLUSTER_ID: &str = "TWV0cmljU3RyZWFtRW1iZQ";
@@ -230,7 +230,7 @@ impl Cluster {
         let request_bytes_max = usize::try_from(config.settings.socket_request_max_bytes).unwrap_or(0);
         let seed = shared.builder.seed ^ life.rotate_left(32) ^ u64::from(id.unsigned_abs());
         let node = Node::boot(config, seed, member.store.disk(), now)
-            .map_err(|error| ClusterError::Boot { node: id, why: error.to_string() })?;
+            .map_err(|error| ClusterError::Boot { node: id, why: placed(error.to_string(), &member.store) })?;
         self.lock_states().insert(id, (life, NodeState::Running));
         member.running = Some(Running::start(Parts {
             node,
@@ -244,6 +244,7 @@ impl Cluster {
             on_end: self.on_end(id, life),
             connections_max: connections_max.min(10_000),
             request_bytes_max,
+            slow_reader: shared.builder.slow_reader,
         }));
         member.paused = false;
         Ok(())

@@ -16,8 +16,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::link::{Lane, Links, Party};
 
-/// A client that takes nothing for this long is cut.
-const SLOW_READER: Duration = Duration::from_secs(30);
 /// The smallest piece in which bytes on their way to a node are counted.
 pub(crate) const PERMIT_BYTES: usize = 1024;
 /// Slices that one write takes.
@@ -53,6 +51,8 @@ pub(crate) struct Surroundings {
     /// Bytes that may be on their way to the node at once, in [`PERMIT_BYTES`].
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) request_bytes_max: usize,
+    /// Whoever takes nothing for this long is cut.
+    pub(crate) slow_reader: Duration,
     pub(crate) own: Party,
 }
 
@@ -64,7 +64,8 @@ pub(crate) fn serve(stream: TcpStream, conn: ConnId, peer: Party, shaped: bool, 
     let (reading, may_read) = watch::channel(true);
     let lane = |from, to| shaped.then(|| Lane::new(around.links.clone(), from, to));
     let reader = Reader { conn, from, may_read, lane: lane(peer, around.own), around: around.clone() };
-    let writer = Writer { conn, to, queue, lane: lane(around.own, peer), to_node: around.to_node.clone() };
+    let (lane, to_node) = (lane(around.own, peer), around.to_node.clone());
+    let writer = Writer { conn, to, queue, lane, to_node, slow_reader: around.slow_reader };
     let reader = tokio::spawn(reader.run()).abort_handle();
     let writer = tokio::spawn(writer.run()).abort_handle();
     Handle { frames, reading, tasks: vec![reader, writer] }
@@ -145,6 +146,7 @@ struct Writer {
     queue: mpsc::UnboundedReceiver<Vec<Bytes>>,
     lane: Option<Lane>,
     to_node: mpsc::Sender<ToNode>,
+    slow_reader: Duration,
 }
 
 impl Writer {
@@ -192,7 +194,7 @@ impl Writer {
             ready.extend(delayed.pop_front().into_iter().flat_map(|(_, frame)| frame));
         }
         let total: usize = ready.iter().map(Bytes::len).sum();
-        let written = timeout(SLOW_READER, write_all(&mut self.to, ready)).await;
+        let written = timeout(self.slow_reader, write_all(&mut self.to, ready)).await;
         match written {
             Ok(Ok(())) => {
                 let sent = Input::Sent { conn: self.conn, bytes: total };

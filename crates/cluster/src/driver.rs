@@ -19,7 +19,7 @@ use tokio::time::{sleep_until, timeout};
 use crate::clock::Clock;
 use crate::connection::{Handle, PERMIT_BYTES, Surroundings, ToNode, serve};
 use crate::link::{CLIENTS, Links, Party};
-use crate::store::Store;
+use crate::store::{Store, placed};
 
 /// Inputs that may wait for a node's task.
 const INPUTS_MAX: usize = 1_024;
@@ -66,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) on_end: OnEnd,
     pub(crate) connections_max: usize,
     pub(crate) request_bytes_max: usize,
+    pub(crate) slow_reader: Duration,
 }
 
 /// A running node.
@@ -147,6 +148,7 @@ impl Driver {
             to_node,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES / PERMIT_BYTES)),
             request_bytes_max: parts.request_bytes_max,
+            slow_reader: parts.slow_reader,
             own: parts.id,
         };
         Self {
@@ -341,7 +343,9 @@ impl Driver {
             Output::Storage(op) => self.storage(op),
             Output::WakeAt(at) => self.wake = Some(at),
             Output::Event(event) => (self.sink)(self.id, event),
-            Output::Halt { why } => self.halted = Some(why),
+            // Without a reason it is the end of a controlled shutdown.
+            Output::Halt { why } if why.is_empty() => self.halted = Some(why),
+            Output::Halt { why } => self.halted = Some(placed(why, &self.store)),
         }
     }
 

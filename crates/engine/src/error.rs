@@ -317,6 +317,7 @@ fn remedy_of(source: &io::Error) -> &'static str {
             ". Free some space, or choose a folder on another disk"
         }
         io::ErrorKind::PermissionDenied => ". Choose a folder that you may write to",
+        io::ErrorKind::NotADirectory => ". Choose a folder: something on the way there is a file",
         io::ErrorKind::ReadOnlyFilesystem => ". Choose a folder on a disk that is not read-only",
         _ => "",
     }

@@ -149,3 +149,31 @@ fn histories_that_are_cut_foreign_or_false_are_judged_as_what_they_are() {
     std::fs::write(&garbage, b"\x00\x01\x02 no history").unwrap();
     refused(say(&["check", garbage.to_str().unwrap()]), 2, &["garbage.bin"]);
 }
+
+#[test]
+fn a_data_directory_that_the_embedded_cluster_cannot_use_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let up = |data: &Path, parts: &[&str]| {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let (name, data) = (format!("data-{port}"), data.to_str().unwrap());
+        let mut args =
+            vec!["cluster", "up", "--engine", "embedded", "--name", &name, "--brokers", "1", "--port", &port];
+        args.extend(["--data", data]);
+        for detach in [&["--detach"][..], &[]] {
+            refused(say(&[&args[..], detach].concat()), 3, parts);
+        }
+    };
+    up(&file, &[file.to_str().unwrap()]);
+    // What another node left behind is not touched.
+    let node = dir.path().join("foreign/data/node-1");
+    std::fs::create_dir_all(&node).unwrap();
+    let of_another = "version=1\ncluster.id=c29tZWJvZHkgZWxzZXMgIQ\nnode.id=4\n";
+    std::fs::write(node.join("meta.properties"), of_another).unwrap();
+    let parts = ["meta.properties", "node 4 of cluster c29tZWJvZHkgZWxzZXMgIQ", "its own data directory"];
+    up(&dir.path().join("foreign"), &[&parts[..], &[node.to_str().unwrap()]].concat());
+    assert_eq!(std::fs::read_to_string(node.join("meta.properties")).unwrap(), of_another);
+    std::fs::write(node.join("meta.properties"), of_another.replace("version=1", "version=2")).unwrap();
+    up(&dir.path().join("foreign"), &["meta.properties", "version 2", "use a newer program"]);
+}

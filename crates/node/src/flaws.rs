@@ -70,6 +70,12 @@ flaws! {
     skip_a_batch = "skip-a-batch";
     /// Seeded: the acknowledgement names another offset than the log's.
     wrong_ack_offset = "wrong-ack-offset";
+    /// Seeded: a batch that was appended may be answered as refused.
+    refuse_after_append = "refuse-after-append";
+    /// Seeded: a leader may change a value when it appends it.
+    change_a_value = "change-a-value";
+    /// Seeded: a group is told to go on behind what it has committed.
+    begin_beyond_commit = "begin-beyond-commit";
 }
 
 #[cfg(test)]

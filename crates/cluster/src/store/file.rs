@@ -34,6 +34,10 @@ impl FileStore {
         Ok(Self { root, open: Mutex::new(BTreeMap::new()) })
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<FileId, Arc<Mutex<Open>>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +148,13 @@ impl FileStore {
 }
 
 fn failure(path: &str, error: &std::io::Error) -> StorageFailure {
-    StorageFailure { path: path.to_owned(), why: error.to_string() }
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let remedy = match error.kind() {
+        StorageFull | QuotaExceeded => ": make room on its disk, then start the node again",
+        PermissionDenied | ReadOnlyFilesystem => ": let this user write there, or give another data directory",
+        _ => "",
+    };
+    StorageFailure { path: path.to_owned(), why: format!("{error}{remedy}") }
 }
 
 fn write_all(file: &mut File, bytes: &[Bytes]) -> std::io::Result<()> {

@@ -1,7 +1,7 @@
 //! Stores of nodes. They outlive their nodes, as a page cache or a disk outlives a process: in memory ([`memory`]), or as
 //! files in Kafka's own layout ([`file`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -70,11 +70,27 @@ impl Store {
         }
     }
 
+    /// Its folder, where it has one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Files(store) => Some(store.root()),
+        }
+    }
+
     pub(crate) fn disk(&self) -> &dyn Disk {
         match self {
             Self::Memory(store) => &**store,
             Self::Files(store) => &**store,
         }
+    }
+}
+
+/// What is wrong with a store, and in which folder the files are that it names.
+pub(crate) fn placed(why: String, store: &Store) -> String {
+    match store.folder() {
+        Some(folder) => format!("{why} (in {})", folder.display()),
+        None => why,
     }
 }
 

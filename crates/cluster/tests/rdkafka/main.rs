@@ -2,4 +2,6 @@
 //! engine must do alike is in the conformance suite of `engine`.
 
 mod black_hole;
+mod disks;
+mod hostile;
 mod support;

@@ -120,6 +120,9 @@ fn append(node: &mut Node, now: Now, id: PartitionId, batch: BytesMut, acks: i16
             };
             let waits_for = all.then_some((id, replica.leader_epoch, appended.last_offset + 1));
             broker.moved(id, moved);
+            if flaws.refuse_after_append && !appended.duplicate && appended.first_offset % 13 == 12 {
+                return failed(id.1, ErrorCode::INVALID_RECORD, None);
+            }
             Outcome { topic: 0, answer, waits_for }
         }
         Err(refused) => {

@@ -103,8 +103,9 @@ impl Controller {
         check_topic(&self.settings, &wish.configs)?;
         let assignments = self.assignments(wish)?;
         let mut id = [0; 16];
-        // Two ids are reserved: nought, and the metadata log's own.
-        while id[..15].iter().all(|b| *b == 0) {
+        // Two ids are reserved: nought, and the metadata log's own. One that is there already comes again where a controller
+        // begins with the seed that an earlier one had.
+        while id[..15].iter().all(|b| *b == 0) || self.image.topics.contains_key(&id) {
             self.random.fill_bytes(&mut id);
         }
         let mut records = vec![MetadataRecord::Topic(Topic { name: wish.name.clone(), topic_id: id })];

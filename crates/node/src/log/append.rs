@@ -70,6 +70,9 @@ impl Log {
         for header in &headers {
             let batch = &mut records[position..position + header.size_bytes()];
             assign(batch, offset, epoch);
+            if flaws.change_a_value && origin == Origin::Client && offset % 7 == 0 {
+                super::batch::change_last_value(header, batch);
+            }
             if append_time {
                 assign_append_time(batch, now.wall_ms);
             }

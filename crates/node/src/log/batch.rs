@@ -3,7 +3,7 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 use metricstream_wire::WireError;
-use metricstream_wire::record_batch::{BatchHeader, HEADER_BYTES, PREFIX_BYTES};
+use metricstream_wire::record_batch::{BatchHeader, Compression, HEADER_BYTES, PREFIX_BYTES};
 
 /// The checksum covers everything from the attributes on.
 const CHECKED_FROM: usize = 21;
@@ -150,6 +150,18 @@ pub(super) fn with_records(
     let crc = crc32c::crc32c(&out[CHECKED_FROM..]);
     out[17..21].copy_from_slice(&crc.to_be_bytes());
     out
+}
+
+/// Changes the last value of a batch without compression and without headers, and makes the checksum fit: a seeded flaw.
+pub(super) fn change_last_value(header: &BatchHeader, batch: &mut [u8]) {
+    let plain = header.compression() == Compression::None && header.records_count > 0;
+    // A record ends with its value and the count of its headers.
+    if plain && batch.len() > HEADER_BYTES + 2 && batch.last() == Some(&0) {
+        let at = batch.len() - 2;
+        batch[at] ^= 1;
+        let crc = crc32c::crc32c(&batch[CHECKED_FROM..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
 }
 
 /// From when on a batch's tombstones and markers may be dropped.

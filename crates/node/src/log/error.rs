@@ -12,7 +12,10 @@ pub enum LogError {
     #[error(transparent)]
     Store(#[from] StorageFailure),
     /// A segment before the last is damaged.
-    #[error("{path}: damaged at byte {position}: {why}")]
+    #[error(
+        "{path}: damaged at byte {position}: {why}: restore the file from a copy, or delete its folder, so that the \
+         replica is copied from its leader"
+    )]
     Damaged {
         /// The segment's file.
         path: String,
@@ -22,7 +25,7 @@ pub enum LogError {
         why: String,
     },
     /// A file whose name or text is not of Kafka's form.
-    #[error("{path}: {why}")]
+    #[error("{path}: {why}: restore the file from a copy, or remove it")]
     Malformed {
         /// The file.
         path: String,

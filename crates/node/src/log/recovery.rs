@@ -8,7 +8,7 @@ use super::cache::Cache;
 use super::compaction::Compaction;
 use super::segment::{self, Segment};
 use super::{EPOCH_CHECKPOINT, EpochCache, Log, LogConfig, LogError, ProducerStates, START_CHECKPOINT};
-use crate::io::{Disk, Outputs, StorageAction};
+use crate::io::{Disk, Event, Level, Output, Outputs, StorageAction};
 use crate::time::Now;
 
 /// Read at once.
@@ -53,7 +53,7 @@ impl Log {
                 if Some(n) != last {
                     return Err(LogError::Damaged { path, position, why });
                 }
-                cut = Some((n, position));
+                cut = Some((n, position, why));
             }
             end = headers.last().map_or(base_offset, BatchHeader::next_offset);
             scanned.push((base_offset, headers));
@@ -78,7 +78,10 @@ impl Log {
             segment.set_batches(headers);
             log.segments.push(segment);
         }
-        if let Some((n, size_bytes)) = cut {
+        if let Some((n, size_bytes, why)) = cut {
+            let path = segment::path(folder, log.segments[n].base_offset);
+            let text = format!("{path}: cut at byte {size_bytes} of {}: {why}", found.segments[n].1);
+            out.push(Output::Event(Event::Log { level: Level::Warn, text }));
             log.operate(log.segments[n].file, StorageAction::Truncate { size_bytes }, out);
             // Empty ones that begin behind what was cut: left there, they would make a hole.
             let count = log.segments.len();

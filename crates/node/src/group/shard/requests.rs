@@ -3,6 +3,7 @@
 use metricstream_wire::ErrorCode;
 
 use super::Shard;
+use crate::flaws::Flaws;
 use crate::group::classic::{self, ClassicGroup};
 use crate::group::consumer::{self, ConsumerGroup};
 use crate::group::gather::ReplyTo;
@@ -54,7 +55,7 @@ impl Shard {
             },
             GroupRequest::OffsetCommit(commit) => self.commit(to, &commit, desk, work),
             GroupRequest::OffsetFetch(fetch) => {
-                let answers = fetch.groups.iter().map(|g| self.fetch(g)).collect();
+                let answers = fetch.groups.iter().map(|g| self.fetch(g, desk.flaws)).collect();
                 work.answer(to, GroupAnswer::OffsetFetch(answers));
             }
             GroupRequest::OffsetDelete(delete) => {
@@ -189,13 +190,18 @@ impl Shard {
         work.answer(to, GroupAnswer::OffsetCommit(answer));
     }
 
-    fn fetch(&self, group: &OffsetFetchGroup) -> crate::group::messages::OffsetFetchGroupAnswer {
+    fn fetch(&self, group: &OffsetFetchGroup, flaws: Flaws) -> crate::group::messages::OffsetFetchGroupAnswer {
         if let Some(Group::Consumer(consumer)) = self.state.groups.get(&group.group_id)
             && let Err(error) = consumer.check_fetch(group)
         {
             return group.refused(error);
         }
-        self.state.offsets.fetch(group)
+        let mut answer = self.state.offsets.fetch(group);
+        if flaws.begin_beyond_commit {
+            let told = answer.topics.iter_mut().flat_map(|(_, offsets)| offsets).filter(|told| told.offset > 0);
+            told.for_each(|told| told.offset += 3);
+        }
+        answer
     }
 
     fn delete_offsets(&mut self, delete: OffsetDelete, view: &dyn TopicsView, work: &mut Work) -> OffsetDeleteAnswer {

@@ -15,6 +15,9 @@ fn offsets_survive_their_coordinator_and_with_the_flaw_they_do_not() {
     world.flaws.forget_group_offsets = true;
     world.fail_over();
     assert_eq!(world.offset_of("g"), -1);
+    world.flaws = Flaws { begin_beyond_commit: true, ..Flaws::default() };
+    world.fail_over();
+    assert_eq!(world.offset_of("g"), 45, "whoever goes on there leaves three out");
 }
 
 #[test]

@@ -19,6 +19,8 @@ fn a_torn_tail_is_cut_at_the_last_whole_batch_wherever_it_was_torn() {
         torn.store.files.insert(FIRST.to_owned(), both[..left].to_vec());
         torn.reopen().expect("Kafka cuts it too");
         assert_eq!(torn.store.files[FIRST], whole);
+        let told = torn.said.iter().any(|s| s.contains(&format!("{FIRST}: cut at byte {} of {left}", whole.len())));
+        assert_eq!(told, left > whole.len(), "{:?}", torn.said);
         assert_eq!((torn.log.end_offset(), torn.epochs()), (2, vec![(1, 0)]));
         torn.check();
         assert_eq!(torn.append(1, 3).first_offset, 2);
