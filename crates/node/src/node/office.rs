@@ -52,6 +52,7 @@ impl Node {
         if !first.is_empty() {
             let _ = self.append_metadata(now, &first);
         }
+        self.controller_changed(now);
     }
 
     /// Another one leads: what was not committed is not this node's to answer any more.
