@@ -88,7 +88,8 @@ impl Node {
             Input::Connected { conn } => self.peers.connected(conn, &mut self.out),
             Input::Frame { conn, bytes } => self.frame(now, conn, bytes),
             Input::Closed { conn, .. } => self.closed(now, conn),
-            Input::Sent { conn, bytes } => self.inbound.sent(conn, bytes, &mut self.out),
+            // Nothing follows from it but that more is read.
+            Input::Sent { conn, bytes } => return self.inbound.sent(conn, bytes, &mut self.out),
             Input::Stored(done) => self.stored(now, &done),
             Input::Timer => {}
         }
