@@ -1,7 +1,7 @@
 //! How long writes stop when the leader of the partition that is written to is killed: the longest time between two
 //! acknowledgements, as a producer sees it that sends at a steady rate and retries.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::peer::Peer;
 const RATE_PER_S: u32 = 1_000;
 /// How long writes may stop before the bench gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of good writing before a kill, and after it.
+/// Writing goes on for this long before a kill, and after it.
 const CALM: Duration = Duration::from_millis(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -31,17 +31,24 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.fast.interval.ms", "20"),
 ];
 
+/// One more: without it a client whose first question after the kill comes before the election asks again only at its next
+/// look at all topics, once a second; the same where its thread for the dead broker, on its way out, takes the partition
+/// back from the new leader, which it does whenever the answer that names the new leader no longer lists the dead broker.
+pub(super) const ASKS_AGAIN: (&str, &str) = ("topic.metadata.refresh.interval.ms", "50");
+
 #[derive(Debug, Default)]
 struct Acks {
     last: Option<Instant>,
     longest: Duration,
+    highest: usize,
     /// The last kill.
     since: Option<Instant>,
     failed: Option<String>,
 }
 
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Acks>>);
+/// And whether the client's log is to be told.
+#[derive(Clone)]
+struct Heard(Arc<Mutex<Acks>>, bool);
 
 impl ClientContext for Heard {
     fn error(&self, _: rdkafka::error::KafkaError, _: &str) {
@@ -52,14 +59,17 @@ impl ClientContext for Heard {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
         let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).since;
         let at_ms = since.map_or(0.0, |since| since.elapsed().as_secs_f64() * 1e3);
-        eprintln!("{at_ms:>9.1} ms  {facility:12} {text}");
+        if self.1 {
+            eprintln!("{at_ms:>9.1} ms  {facility:12} {text}");
+        }
     }
 }
 
 impl ProducerContext for Heard {
-    type DeliveryOpaque = ();
+    /// The message's number, from 1 on.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let now = Instant::now();
         let mut acks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err((why, _)) = result {
@@ -70,39 +80,35 @@ impl ProducerContext for Heard {
             acks.longest = acks.longest.max(now - last);
         }
         acks.last = Some(now);
+        acks.highest = acks.highest.max(number);
     }
 }
 
 impl Heard {
     /// A kill comes now.
-    fn begin(&self) -> Instant {
+    fn begin(&self) {
         let mut acks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        (acks.longest, acks.since) = (Duration::ZERO, Some(now));
-        now
+        (acks.longest, acks.since) = (Duration::ZERO, Some(Instant::now()));
     }
 
-    /// The longest gap, once acknowledgements have come in for a while after `kill`.
-    fn longest_gap(&self, kill: Instant) -> anyhow::Result<Duration> {
-        let mut since: Option<Instant> = None;
+    /// The longest gap, a while after a message was acknowledged that was sent later than `sent`: by a leader that lives.
+    fn longest_gap(&self, sent: usize) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
         loop {
             std::thread::sleep(LOOK_AGAIN);
             let acks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(why) = &acks.failed {
                 bail!("a message was given up: {why}");
             }
-            // The first acknowledgements behind the kill may be of what was under way to the client already.
-            let silent = acks.last.is_none_or(|last| last.elapsed() > Duration::from_millis(15));
-            match since {
-                _ if silent => since = None,
-                None => since = Some(Instant::now()),
-                Some(since) if since.elapsed() > CALM => return Ok(acks.longest),
-                Some(_) => {}
+            if acks.highest > sent {
+                break;
             }
-            if kill.elapsed() > PATIENCE {
+            if begun.elapsed() > PATIENCE {
                 bail!("nothing was acknowledged for {PATIENCE:?}");
             }
         }
+        std::thread::sleep(CALM);
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).longest)
     }
 }
 
@@ -110,22 +116,28 @@ impl Heard {
 ///
 /// With `contexts` the client's own log of these goes to standard error (librdkafka's `debug`), the time since the last
 /// kill in front.
-pub(super) fn kills(peer: &Peer, topic: &str, count: u32, contexts: Option<&str>) -> anyhow::Result<Vec<f64>> {
+pub(super) fn kills(
+    peer: &Peer,
+    topic: &str,
+    settings: &[(&str, &str)],
+    count: u32,
+    contexts: Option<&str>,
+) -> anyhow::Result<Vec<f64>> {
     peer.create_topic(topic, 1)?;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", peer.bootstrap()).set("log_level", if contexts.is_some() { "7" } else { "0" });
     if let Some(contexts) = contexts {
-        config.set("debug", contexts);
+        config.set("debug", contexts).set_log_level(RDKafkaLogLevel::Debug);
     }
-    for (name, value) in SETTINGS {
+    for (name, value) in settings {
         config.set(*name, *value);
     }
-    let heard = Heard::default();
+    let heard = Heard(Arc::default(), contexts.is_some());
     let producer: ThreadedProducer<Heard> = config.create_with_context(heard.clone())?;
-    let ended = AtomicBool::new(false);
+    let (ended, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        scope.spawn(|| send(&producer, topic, &ended));
-        let gaps = (0..count).map(|_| one_kill(peer, topic, &heard)).collect::<anyhow::Result<Vec<f64>>>();
+        scope.spawn(|| send(&producer, topic, &sent, &ended));
+        let gaps = (0..count).map(|_| one_kill(peer, topic, &heard, &sent)).collect::<anyhow::Result<Vec<f64>>>();
         ended.store(true, Ordering::Relaxed);
         let mut gaps = gaps?;
         gaps.sort_by(f64::total_cmp);
@@ -133,27 +145,28 @@ pub(super) fn kills(peer: &Peer, topic: &str, count: u32, contexts: Option<&str>
     })
 }
 
-fn send(producer: &ThreadedProducer<Heard>, topic: &str, ended: &AtomicBool) {
+fn send(producer: &ThreadedProducer<Heard>, topic: &str, sent: &AtomicUsize, ended: &AtomicBool) {
     let (begun, gap) = (Instant::now(), Duration::from_secs(1) / RATE_PER_S);
     let mut number = 0_u32;
     while !ended.load(Ordering::Relaxed) {
         std::thread::sleep((begun + gap * number).saturating_duration_since(Instant::now()));
+        let next = sent.load(Ordering::Relaxed) + 1;
+        let record = BaseRecord::<(), _, usize>::with_opaque_to(topic, next).partition(0);
         // What the client does not take stays due.
-        if producer.send(BaseRecord::<(), _>::to(topic).partition(0).payload(&[0_u8; 100][..])).is_ok() {
+        if producer.send(record.payload(&[0_u8; 100][..])).is_ok() {
             number += 1;
+            sent.store(next, Ordering::Relaxed);
         }
     }
 }
 
-fn one_kill(peer: &Peer, topic: &str, heard: &Heard) -> anyhow::Result<f64> {
-    let calm = Instant::now();
-    heard.longest_gap(calm)?;
+fn one_kill(peer: &Peer, topic: &str, heard: &Heard, sent: &AtomicUsize) -> anyhow::Result<f64> {
+    heard.longest_gap(sent.load(Ordering::Relaxed))?;
     let leader = peer.leader(topic)?;
-    let kill = heard.begin();
+    heard.begin();
     peer.kill(leader)?;
-    // Where a cluster takes seconds, acknowledgements of before the kill must not be taken for the new leader's.
-    std::thread::sleep(Duration::from_millis(20));
-    let gap = heard.longest_gap(kill)?;
+    // One more: the next may be on its way into the client already.
+    let gap = heard.longest_gap(sent.load(Ordering::Relaxed) + 1)?;
     peer.restart(leader)?;
     peer.wait_in_sync(topic)?;
     Ok(gap.as_secs_f64() * 1e3)

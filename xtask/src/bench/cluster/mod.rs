@@ -150,15 +150,15 @@ fn measure(rows: &[Row], effort: &Effort, args: &Args, folder: &Path) -> anyhow:
     let mut lines = Vec::new();
     for row in rows {
         eprintln!("{row:?}, load average {}", load_average()?);
-        let line = match row {
-            Row::Start => start(effort, &mut kafka),
-            Row::Memory => memory(&mut kafka),
-            Row::Produce => produce(effort, &mut kafka),
-            Row::Latency => latency(effort, &mut kafka),
+        let measured = match row {
+            Row::Start => start(effort, &mut kafka).map(|line| vec![line]),
+            Row::Memory => memory(&mut kafka).map(|line| vec![line]),
+            Row::Produce => produce(effort, &mut kafka).map(|line| vec![line]),
+            Row::Latency => latency(effort, &mut kafka).map(|line| vec![line]),
             Row::Failover => failover(effort, &mut kafka, args.client_log.as_deref()),
         };
-        match line {
-            Ok(line) => lines.push(line),
+        match measured {
+            Ok(measured) => lines.extend(measured),
             Err(error) => {
                 kafka.stop();
                 return Err(error.context(format!("row {row:?}")));
@@ -318,28 +318,36 @@ fn latency(effort: &Effort, kafka: &mut Kafka<'_>) -> anyhow::Result<Line> {
     })
 }
 
-fn failover(effort: &Effort, kafka: &mut Kafka<'_>, client_log: Option<&str>) -> anyhow::Result<Line> {
-    let peer = Peer::ours()?;
-    let gaps = failover::kills(&peer, "failover", effort.kills, client_log)?;
-    eprintln!("  ours  {gaps:.0?}");
-    peer.stop();
-    let theirs = match kafka.get(Jvm::QuickStart)? {
-        Some(peer) => Some(failover::kills(peer, "failover", effort.kafka_kills, None)?),
-        None => None,
-    };
-    // Nearest rank: of fifty the largest.
-    let p99_ms = gaps[(gaps.len() * 99).div_ceil(100) - 1];
-    Ok(Line {
-        quantity: "unavailability after a leader is killed",
-        client: format!("librdkafka, one partition, 1,000 msg/s, {}", settings(failover::SETTINGS)),
-        ours: format!("{p99_ms:.0} ms p99, {:.0} ms p50, {} kills", median(gaps.clone()), gaps.len()),
-        kafka: or_none(theirs.map(|gaps| {
-            let all: Vec<String> = gaps.iter().map(|ms| format!("{:.1} s", ms / 1e3)).collect();
-            format!("{}, timers of `fast`", all.join(", "))
-        })),
-        wanted: format!("p99 ≤ {FAILOVER_P99_MAX_MS} ms"),
-        holds: p99_ms <= FAILOVER_P99_MAX_MS,
-    })
+/// With the settings that the goal names, and with one more.
+fn failover(effort: &Effort, kafka: &mut Kafka<'_>, client_log: Option<&str>) -> anyhow::Result<Vec<Line>> {
+    let named = failover::SETTINGS.to_vec();
+    let more = [failover::SETTINGS, &[failover::ASKS_AGAIN]].concat();
+    let mut lines = Vec::new();
+    for (number, client) in [named, more].iter().enumerate() {
+        let peer = Peer::ours()?;
+        let topic = format!("failover-{number}");
+        let gaps = failover::kills(&peer, &topic, client, effort.kills, client_log)?;
+        eprintln!("  ours  {gaps:.0?}, load average {}", load_average()?);
+        peer.stop();
+        let theirs = match kafka.get(Jvm::QuickStart)? {
+            Some(peer) => Some(failover::kills(peer, &topic, client, effort.kafka_kills, None)?),
+            None => None,
+        };
+        // Nearest rank: of fifty the largest.
+        let p99_ms = gaps[(gaps.len() * 99).div_ceil(100) - 1];
+        lines.push(Line {
+            quantity: "unavailability after a leader is killed",
+            client: format!("librdkafka, one partition, 1,000 msg/s, {}", settings(client)),
+            ours: format!("{p99_ms:.0} ms p99, {:.0} ms p50, {} kills", median(gaps.clone()), gaps.len()),
+            kafka: or_none(theirs.map(|gaps| {
+                let all: Vec<String> = gaps.iter().map(|ms| format!("{:.1} s", ms / 1e3)).collect();
+                format!("{} (timers of `fast`)", all.join(", "))
+            })),
+            wanted: format!("p99 ≤ {FAILOVER_P99_MAX_MS} ms"),
+            holds: p99_ms <= FAILOVER_P99_MAX_MS,
+        });
+    }
+    Ok(lines)
 }
 
 fn markdown(lines: &[Line]) -> String {
