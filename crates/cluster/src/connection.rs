@@ -225,7 +225,7 @@ impl Writer {
     }
 
     /// Writes what has arrived at its time; false where the other side takes it no more.
-    async fn flush(&mut self, delayed: &mut VecDeque<(Option<Instant>, Vec<Bytes>)>) -> bool {
+    async fn flush(&self, delayed: &mut VecDeque<(Option<Instant>, Vec<Bytes>)>) -> bool {
         if let Some(lane) = &self.lane {
             lane.pass().await;
         }

@@ -85,6 +85,7 @@ impl Node {
             broker,
             snapshot_at: now.monotonic_ns,
             last_timestamp_ms: 0,
+            refused_at: BTreeMap::new(),
             woken_at: 0,
             halted: false,
         };

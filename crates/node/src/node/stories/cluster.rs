@@ -25,6 +25,19 @@ fn a_new_cluster_is_ready_by_messages_alone_and_waits_for_no_retry() {
 }
 
 #[test]
+fn a_leader_that_dies_together_with_the_office_is_replaced_before_its_session_would_end() {
+    for seed in 0..20 {
+        let mut world = with_topic(seed);
+        let victim = active(&world);
+        let led = (0..3).find(|p| world.leader("metrics", *p) == Some(victim)).expect("each leads one of three");
+        world.kill(victim);
+        let replaced = |w: &mut World| w.leader("metrics", led).is_some_and(|leader| leader != victim);
+        // A session lasts 300 ms, and begins anew with each office.
+        assert!(world.run_until(250, replaced), "seed {seed}: no other leader after 250 ms");
+    }
+}
+
+#[test]
 fn brokers_are_described_through_their_listener_and_controllers_through_theirs() {
     let mut world = formed(51);
     let (brokers, controllers) = (Listener::Broker, Listener::Controller);
