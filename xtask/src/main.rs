@@ -3,6 +3,7 @@
 //! What is here measures the product from outside, or times it; nothing of the product depends on it.
 
 mod bench;
+mod embedded_cluster;
 mod fuzz;
 mod gap_check;
 mod librdkafka_suite;
@@ -40,6 +41,9 @@ enum Command {
     /// The cluster of `bench produce --mock`.
     #[command(name = "__mock-cluster", hide = true)]
     MockCluster(mock_cluster::Args),
+    /// The cluster of `bench cluster`.
+    #[command(name = "__embedded-cluster", hide = true)]
+    EmbeddedCluster(embedded_cluster::Args),
     /// Kills what its parent left behind.
     #[command(name = "__guardian", hide = true)]
     Guardian {
@@ -56,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(what) => bench::run(&what),
         Command::PlainProducer(args) => plain_producer::run(&args),
         Command::MockCluster(args) => mock_cluster::run(&args),
+        Command::EmbeddedCluster(args) => embedded_cluster::run(&args),
         Command::Guardian { args } => metricstream_engine::guardian_main(args),
     }
 }

@@ -368,7 +368,10 @@ impl Driver {
                 }
             }
         }
-        let _ = handle.frames.send(frame);
+        let bytes = handle.send(frame);
+        if bytes > 0 {
+            self.feed(Input::Sent { conn, bytes });
+        }
     }
 
     fn cold(&self, file: u64, position: u64, len: u32) -> Result<Bytes, StorageFailure> {

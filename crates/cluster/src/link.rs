@@ -128,6 +128,9 @@ impl Links {
 
     /// Waits while the direction is cut.
     pub(crate) async fn pass(&self, from: Party, to: Party) {
+        if !self.rule(from, to).cut {
+            return;
+        }
         let mut changed = self.changed.subscribe();
         while self.rule(from, to).cut {
             if changed.changed().await.is_err() {
@@ -167,6 +170,11 @@ impl Lane {
         }
         self.last = (at > now).then_some(at);
         self.last
+    }
+
+    /// Whether the link does nothing in this direction now. Of what was delayed before, whoever delays it knows.
+    pub(crate) fn is_as_made(&self) -> bool {
+        self.links.rule(self.from, self.to) == Rule::default()
     }
 
     /// Waits while the direction is cut.

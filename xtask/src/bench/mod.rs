@@ -1,6 +1,8 @@
 //! Benchmarks: each prints what it measured beside what must hold, and fails if that does not.
 
 mod build;
+mod cluster;
+mod frames;
 mod ledger;
 mod produce;
 
@@ -11,6 +13,14 @@ pub(crate) enum Bench {
     /// The product's producing beside a bare rdkafka loop, in turns, on one Apache Kafka cluster
     #[command(after_help = "Examples:\n  cargo xtask bench produce --rounds 3\n  cargo xtask bench produce --mock")]
     Produce(produce::Args),
+    /// The embedded cluster beside Apache Kafka: start, memory, throughput, latency, failover
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench cluster --markdown table.md\n  cargo xtask bench cluster --rows start,memory --without-kafka --quick"
+    )]
+    Cluster(cluster::Args),
+    /// What one acknowledged frame costs the embedded cluster
+    #[command(after_help = "Example:\n  cargo xtask bench frames --records 1,1000")]
+    Frames(frames::Args),
     /// The ledger: operations per second, memory of 100 M messages, and a 10 M-message history checked
     #[command(after_help = "Example:\n  cargo xtask bench ledger")]
     Ledger,
@@ -22,6 +32,8 @@ pub(crate) enum Bench {
 pub(crate) fn run(what: &Bench) -> anyhow::Result<()> {
     match what {
         Bench::Produce(args) => crate::product::in_release(|| produce::run(args)),
+        Bench::Cluster(args) => crate::product::in_release(|| cluster::run(args)),
+        Bench::Frames(args) => crate::product::in_release(|| frames::run(args)),
         Bench::Ledger => ledger::run(),
         Bench::Build(args) => build::run(args),
     }

@@ -21,6 +21,8 @@ pub struct Lifecycle {
     pub next_at: Ns,
     /// Its own registration lies in the metadata that it has.
     knows_itself: bool,
+    /// Something came meanwhile of which the answer that is under way knows nothing yet.
+    again: bool,
 }
 
 impl Lifecycle {
@@ -35,6 +37,7 @@ impl Lifecycle {
             in_flight: false,
             next_at: 0,
             knows_itself: false,
+            again: false,
         }
     }
 
@@ -47,14 +50,26 @@ impl Lifecycle {
     /// Hand everything over and end.
     pub const fn begin_shutdown(&mut self, now: Now) {
         self.leaving = true;
+        self.hurry(now);
+    }
+
+    /// The next request is due now, or as soon as the one under way is answered: not only after another wait.
+    pub const fn hurry(&mut self, now: Now) {
         self.next_at = now.monotonic_ns;
+        self.again = self.in_flight;
+    }
+
+    /// A request was answered or is lost; the next is due after `wait_ms`, unless something came meanwhile.
+    pub fn answered(&mut self, now: Now, wait_ms: i64) {
+        self.in_flight = false;
+        self.next_at = if std::mem::take(&mut self.again) { now.monotonic_ns } else { now.after_ms(wait_ms) };
     }
 
     /// The metadata tells of this broker.
-    pub fn metadata_shows(&mut self, own: &image::Broker, offset: i64) {
+    pub fn metadata_shows(&mut self, own: &image::Broker, offset: i64, now: Now) {
         if self.epoch == Some(own.epoch) && offset >= own.epoch && !self.knows_itself {
             self.knows_itself = true;
-            self.next_at = 0;
+            self.hurry(now);
         }
     }
 

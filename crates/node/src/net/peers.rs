@@ -92,6 +92,12 @@ impl<E> Peers<E> {
         self.by_conn.contains_key(&conn)
     }
 
+    /// To whom a connection leads.
+    #[must_use]
+    pub(crate) fn peer(&self, conn: ConnId) -> Option<(i32, Channel)> {
+        self.by_conn.get(&conn).copied()
+    }
+
     /// A connection stands: what waited for it leaves.
     pub(crate) fn connected(&mut self, conn: ConnId, out: &mut Outputs) {
         let Some(link) = self.by_conn.get(&conn).and_then(|key| self.links.get_mut(key)) else { return };

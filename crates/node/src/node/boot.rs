@@ -92,6 +92,7 @@ impl Node {
             last_timestamp_ms: 0,
             time,
             judges: true,
+            refused_at: BTreeMap::new(),
             halted: false,
         };
         node.settle(now);

@@ -55,12 +55,11 @@ impl Node {
 
     fn put_off(&mut self, now: Now, ms: i64) {
         if let Some(broker) = &mut self.broker {
-            broker.lifecycle.in_flight = false;
-            broker.lifecycle.next_at = now.after_ms(ms);
+            broker.lifecycle.answered(now, ms);
         }
     }
 
-    /// Another controller may be the active one: what was asked of the old one is asked again.
+    /// Another controller may be the active one, or is active now: what was asked before is asked again.
     pub(super) fn controller_changed(&mut self, now: Now) {
         // The old one may be in a black hole: what it was passed on for clients goes to the new one.
         if let Some(leader) = self.quorum.current().leader_id {
@@ -69,10 +68,9 @@ impl Node {
             }
         }
         if let Some(broker) = &mut self.broker
-            && !broker.lifecycle.in_flight
             && !broker.lifecycle.is_unfenced()
         {
-            broker.lifecycle.next_at = now.monotonic_ns;
+            broker.lifecycle.hurry(now);
         }
     }
 
@@ -83,33 +81,34 @@ impl Node {
 
     pub(super) fn registered(&mut self, now: Now, frame: Bytes) {
         let answer = api::broker_registration::read_answer(frame);
-        self.put_off(now, RETRY_MS);
+        let interval = self.config.settings.broker_heartbeat_interval_ms;
+        match answer {
+            Ok(_) => self.put_off(now, RETRY_MS.min(interval)),
+            Err(ErrorCode::NOT_CONTROLLER | ErrorCode::NONE) => self.put_off(now, RETRY_MS),
+            Err(_) => self.put_off(now, interval.min(500)),
+        }
         let Some(broker) = &mut self.broker else { return };
         match answer {
             Ok(epoch) => {
+                // The first beat that can unfence it is the one after its metadata shows it; that wakes it.
                 broker.lifecycle.epoch = Some(epoch);
-                broker.lifecycle.next_at = now.monotonic_ns;
                 if let Some(own) = self.image.brokers.get(&self.config.node_id)
                     && own.epoch == epoch
                 {
-                    broker.lifecycle.metadata_shows(own, self.image.offset);
+                    broker.lifecycle.metadata_shows(own, self.image.offset, now);
                 }
             }
             Err(ErrorCode::NOT_CONTROLLER | ErrorCode::NONE) => {}
             Err(ErrorCode::INCONSISTENT_CLUSTER_ID) => {
                 self.halt("the controllers belong to another cluster (INCONSISTENT_CLUSTER_ID)");
             }
-            Err(error) => {
-                broker.lifecycle.next_at = now.after_ms(self.config.settings.broker_heartbeat_interval_ms.min(500));
-                self.say(Level::Info, format!("not registered yet: {error}"));
-            }
+            Err(error) => self.say(Level::Info, format!("not registered yet: {error}")),
         }
     }
 
     pub(super) fn beaten(&mut self, now: Now, frame: Bytes) {
         let answer = api::broker_heartbeat::read_answer(frame);
         let interval = self.config.settings.broker_heartbeat_interval_ms;
-        self.put_off(now, RETRY_MS);
         let Some(broker) = &mut self.broker else { return };
         match answer {
             Ok(answer) => {
@@ -123,7 +122,7 @@ impl Node {
                 } else {
                     interval
                 };
-                broker.lifecycle.next_at = now.after_ms(soon);
+                broker.lifecycle.answered(now, soon);
                 if was != answer.fenced {
                     self.out.push(Output::Event(Event::Fenced { fenced: answer.fenced }));
                 }
@@ -133,9 +132,9 @@ impl Node {
             }
             Err(ErrorCode::STALE_BROKER_EPOCH | ErrorCode::BROKER_ID_NOT_REGISTERED) => {
                 broker.lifecycle.epoch = None;
-                broker.lifecycle.next_at = now.monotonic_ns;
+                broker.lifecycle.answered(now, 0);
             }
-            Err(_) => {}
+            Err(_) => broker.lifecycle.answered(now, RETRY_MS),
         }
     }
 }

@@ -54,8 +54,12 @@ impl Node {
         let Some(broker) = &mut self.broker else { return };
         let own = self.image.brokers.get(&self.config.node_id);
         let own = own.filter(|own| own.incarnation == self.config.incarnation);
+        if broker.lifecycle.epoch.is_none() {
+            // Something is committed, so whoever leads the quorum is the active controller by now.
+            broker.lifecycle.hurry(now);
+        }
         if let Some(own) = own {
-            broker.lifecycle.metadata_shows(own, self.image.offset);
+            broker.lifecycle.metadata_shows(own, self.image.offset, now);
         }
         if !broker.live && own.is_none() {
             return;

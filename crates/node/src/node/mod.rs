@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::broker::Broker;
 use crate::config::NodeConfig;
 use crate::image::Image;
-use crate::io::{ConnId, Event, Input, Level, Output, Outputs};
+use crate::io::{Closed, ConnId, Event, Input, Level, Output, Outputs};
 use crate::net::inbound::InboundConnections;
 use crate::net::peers::Peers;
 use crate::quorum::Quorum;
@@ -85,6 +85,9 @@ pub struct Node {
     time: RunningTime,
     /// Whether those may be judged now whose time is over: all that came before has been taken in.
     judges: bool,
+    /// Nodes that refused the last attempt to connect to them, and when: they may have died with the office, and whoever
+    /// takes it has had no connection of theirs that could end.
+    refused_at: BTreeMap<i32, Ns>,
     halted: bool,
 }
 
@@ -99,10 +102,21 @@ impl Node {
         self.judges = matches!(input, Input::Timer);
         match input {
             Input::Accepted { conn, listener } => self.inbound.opened(conn, listener),
-            Input::Connected { conn } => self.peers.connected(conn, &mut self.out),
+            Input::Connected { conn } => {
+                if let Some((peer, _)) = self.peers.peer(conn) {
+                    self.refused_at.remove(&peer);
+                }
+                self.peers.connected(conn, &mut self.out);
+            }
             Input::Frame { conn, bytes } => self.frame(now, conn, bytes),
-            Input::Closed { conn, .. } => self.closed(now, conn),
-            Input::Sent { conn, bytes } => self.inbound.sent(conn, bytes, &mut self.out),
+            Input::Closed { conn, why } => {
+                if why == Closed::Refused {
+                    self.refused(now, conn);
+                }
+                self.closed(now, conn);
+            }
+            // Nothing follows from it but that more is read.
+            Input::Sent { conn, bytes } => return self.inbound.sent(conn, bytes, &mut self.out),
             Input::Stored(done) => self.stored(now, &done),
             Input::Timer => {}
         }
@@ -154,6 +168,15 @@ impl Node {
             self.answered(now, conn, bytes.freeze());
         } else {
             self.request(now, conn, bytes);
+        }
+    }
+
+    /// Nobody listens where a node was: evidence of its death, for the active controller or whoever becomes it soon.
+    fn refused(&mut self, now: Now, conn: ConnId) {
+        let Some((peer, _)) = self.peers.peer(conn) else { return };
+        self.refused_at.insert(peer, now.monotonic_ns);
+        if let Some(office) = &mut self.office {
+            office.controller.disconnected(peer, now);
         }
     }
 

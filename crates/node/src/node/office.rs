@@ -45,13 +45,19 @@ impl Node {
         let (settings, flaws) = (self.config.settings.clone(), self.config.flaws);
         let mut image = self.image.clone();
         image.offset = self.quorum.high_watermark() - 1;
-        let controller = Controller::activate(image, settings, flaws, seed, now);
+        let recent_ms = u64::try_from(settings.broker_session_timeout_ms).unwrap_or(0);
+        let mut controller = Controller::activate(image, settings, flaws, seed, now);
+        // Older evidence may be of a process that has long been replaced.
+        for (peer, _) in self.refused_at.iter().filter(|(_, at)| now.since_ms(**at) < recent_ms) {
+            controller.disconnected(*peer, now);
+        }
         let first = controller.first_records();
         self.office = Some(Office { controller, epoch, pending: VecDeque::new() });
         self.out.push(Output::Event(Event::ControllerActive { epoch }));
         if !first.is_empty() {
             let _ = self.append_metadata(now, &first);
         }
+        self.controller_changed(now);
     }
 
     /// Another one leads: what was not committed is not this node's to answer any more.

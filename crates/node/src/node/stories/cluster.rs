@@ -9,10 +9,32 @@ use metricstream_wire::api::update_features::{FeatureUpdateKey, UpdateFeaturesRe
 
 use super::{another, formed, with_topic};
 use crate::io::Listener;
-use crate::testing::world::{Party, World};
+use crate::testing::world::{Party, Setup, World};
 
 fn active(world: &World) -> Party {
     world.running().into_iter().find(|id| world.node(*id).unwrap().is_active_controller()).expect("a controller")
+}
+
+#[test]
+fn a_new_cluster_is_ready_by_messages_alone_and_waits_for_no_retry() {
+    for seed in 0..30 {
+        let mut world = World::new(seed, &Setup::fast());
+        // A message takes up to one millisecond here, an attempt to reach the controller comes every fifty.
+        assert!(world.wait_formed(45), "seed {seed}: not all brokers are unfenced after 45 ms");
+    }
+}
+
+#[test]
+fn a_leader_that_dies_together_with_the_office_is_replaced_before_its_session_would_end() {
+    for seed in 0..20 {
+        let mut world = with_topic(seed);
+        let victim = active(&world);
+        let led = (0..3).find(|p| world.leader("metrics", *p) == Some(victim)).expect("each leads one of three");
+        world.kill(victim);
+        let replaced = |w: &mut World| w.leader("metrics", led).is_some_and(|leader| leader != victim);
+        // A session lasts 300 ms, and begins anew with each office.
+        assert!(world.run_until(250, replaced), "seed {seed}: no other leader after 250 ms");
+    }
 }
 
 #[test]
