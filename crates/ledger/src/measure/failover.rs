@@ -231,6 +231,10 @@ impl Failovers {
                     && learned.leader == election.to
                     && (election.at_us - election.error_us..next_us).contains(&learned.at_us)
             });
+            let first_ack_us = election.first_ack_us.filter(|at_us| *at_us < next_us);
+            // Statistics come at intervals: whom the new leader has acknowledged had learned of it by then.
+            let told = !self.learned.is_empty() || !self.believed.is_empty();
+            let learned_us = learned_us.map(|learned| learned.at_us).chain(first_ack_us.filter(|_| told)).min();
             let bound = fault.and_then(|fault| self.predicted(fault, election.at_us, scenario, &broker_config));
             rows.push(Failover {
                 topic: names.topic(election.tp.topic),
@@ -241,8 +245,8 @@ impl Failovers {
                 fault_s: fault.map(|fault| seconds(fault.at_us)),
                 fenced_s: fenced_us.map(seconds),
                 elected_s: Some(seconds(election.at_us)),
-                learned_s: learned_us.map(|learned| learned.at_us).min().map(seconds),
-                first_ack_s: election.first_ack_us.filter(|at_us| *at_us < next_us).map(seconds),
+                learned_s: learned_us.map(seconds),
+                first_ack_s: first_ack_us.map(seconds),
                 fault: fault.map(|fault| fault.id.clone()),
                 predicted: match &bound {
                     Some(bound) => Some(format!("≤ {:.1} s, {}", bound.max_s, bound.timer)),

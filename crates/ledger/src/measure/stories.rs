@@ -391,3 +391,26 @@ fn a_client_learns_within_the_interval_of_its_statistics() {
     assert_eq!(measured.failovers[0].learned_s, Some(19.0));
     assert!(!measured.not_measured.iter().any(|line| line.contains("learned_s")));
 }
+
+#[test]
+fn who_was_acknowledged_by_a_new_leader_had_learned_of_it() {
+    let mut measurements = Measurements::new(&scenario());
+    let (sends, deliveries) = load(30 * S, (10 * S, 18_800 * MS));
+    for (at_us, leader) in [(18 * S, 2), (19 * S, 3)] {
+        measurements.client(&ClientSample {
+            producer: 0,
+            at_us,
+            interval_us: S,
+            queued: 0,
+            queue_limit: 100_000,
+            leaders: vec![(tp(1), leader)],
+            in_flight: 0,
+            cpu_share: None,
+        });
+    }
+    feed(&mut measurements, &broker_2_killed(), &sends, &deliveries);
+    let measured = measurements.finish(35 * S);
+    // The statistics said so at 19 s; the new leader acknowledged 200 ms after its election.
+    let row = &measured.failovers[0];
+    assert_eq!((row.learned_s, row.first_ack_s), (Some(18.802), Some(18.802)));
+}
