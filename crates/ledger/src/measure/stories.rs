@@ -414,3 +414,32 @@ fn who_was_acknowledged_by_a_new_leader_had_learned_of_it() {
     let row = &measured.failovers[0];
     assert_eq!((row.learned_s, row.first_ack_s), (Some(18.802), Some(18.802)));
 }
+
+#[test]
+fn a_session_that_ends_after_the_start_still_ends_by_the_fault() {
+    // Started again 100 ms before the controller fences its former life; it registers at 25 s.
+    let mut events = broker_2_killed();
+    let start = events.iter_mut().find(|event| matches!(event.what, What::Healed { .. })).expect("a start");
+    start.at_us = 18_500 * MS;
+    events.sort_by_key(|event| event.at_us);
+    let measured = measured(&events, (10 * S, 18_800 * MS));
+    let row = &measured.failovers[0];
+    assert_eq!((row.from, row.fault.as_deref(), row.fault_s), (2, Some("kill-2"), Some(10.0)));
+    assert_eq!(row.fenced_s, Some(18.6));
+}
+
+#[test]
+fn an_election_within_the_error_of_the_fault_follows_it() {
+    // Closed connections are evidence of a death: the election may be stamped before the kill is recorded.
+    let mut killed = fault(10 * S, "kill-2", "kill", &[2]);
+    killed.error_us = MS;
+    let events = vec![
+        partition(-3 * S, 1, 2, &[2, 3, 1], 0, 0),
+        event(10 * S - 800, What::BrokerFenced { broker: 2, broker_epoch: 7 }),
+        partition(10 * S - 800, 1, 3, &[3, 1], 1, 1),
+        killed,
+    ];
+    let measured = measured(&events, (10 * S, 10_100 * MS));
+    let row = &measured.failovers[0];
+    assert_eq!((row.fault.as_deref(), row.fenced_s), (Some("kill-2"), Some(9.9992)));
+}
