@@ -341,8 +341,8 @@ fn the_limiting_side_is_told_both_ways() {
     // Nothing waits: the generator does not hand over.
     assert_eq!(client(Some(0.20), 500, 0).as_deref(), Some("client"));
     let none = throughput::Clients::default();
-    assert_eq!(throughput::limit(true, 1_000, 990, &none), Some("schedule"));
-    assert_eq!(throughput::limit(true, 1_000, 900, &none), None);
+    assert_eq!(throughput::limit(true, (1_000, 990), 990, &none), Some("schedule"));
+    assert_eq!(throughput::limit(true, (1_000, 900), 900, &none), None);
 }
 
 #[test]
@@ -442,4 +442,51 @@ fn an_election_within_the_error_of_the_fault_follows_it() {
     let measured = measured(&events, (10 * S, 10_100 * MS));
     let row = &measured.failovers[0];
     assert_eq!((row.fault.as_deref(), row.fenced_s), (Some("kill-2"), Some(9.9992)));
+}
+
+#[test]
+fn what_piled_up_in_the_warm_up_is_no_throughput_of_the_healthy_phase() {
+    // Nothing is acknowledged until 3 s, as when a cluster is cold: 900 messages come at once.
+    let measured = measured(&[], (0, 3 * S));
+    let row = &measured.throughput[0];
+    assert_eq!(row.offered_per_s.map(f64::round), Some(300.0));
+    assert!(row.acked_per_s.is_some_and(|rate| rate < 301.0), "{row:?}");
+    assert!(row.delivered_per_s.is_some_and(|rate| rate < 301.0), "{row:?}");
+    assert_eq!(row.limited_by.as_deref(), Some("schedule"));
+}
+
+#[test]
+fn what_an_outage_left_is_told_apart_where_it_is_acknowledged() {
+    let measured = measured(&broker_2_killed(), (10 * S, 20_500 * MS));
+    let row = |phase: &str| measured.throughput.iter().find(|row| row.phase == phase).expect("the phase");
+    let back = row("broker 2 back");
+    // 20.0–26.1 s: 300/s of its own, and 3,000 messages of the ten seconds before.
+    assert_eq!((back.acked_per_s, back.backlog_per_s), (Some(4_830.0 / 6.1), Some(3_000.0 / 6.1)));
+    assert_eq!(back.offered_per_s.map(f64::round), Some(300.0));
+    assert_eq!(row("healthy").backlog_per_s, Some(0.0));
+    assert_eq!(row("healed").backlog_per_s, Some(0.0));
+}
+
+#[test]
+fn the_last_messages_before_a_fault_do_not_speak_for_a_short_phase() {
+    // 2–5 s are healthy; what is wanted in their last 100 ms, 3 % of it, waits for the end of the outage.
+    let mut measurements = Measurements::new(&scenario());
+    let (sends, deliveries) = load(20 * S, (4_900 * MS, 13_800 * MS));
+    for second in 0..20 {
+        measurements.client(&ClientSample {
+            producer: 0,
+            at_us: second * S + 200 * MS,
+            interval_us: S,
+            queued: 500,
+            queue_limit: 100_000,
+            leaders: Vec::new(),
+            in_flight: 100,
+            cpu_share: Some(0.1),
+        });
+    }
+    let events = [partition(-3 * S, 1, 2, &[2, 3, 1], 0, 0), fault(5 * S, "kill-2", "kill", &[2])];
+    feed(&mut measurements, &events, &sends, &deliveries);
+    let measured = measurements.finish(25 * S);
+    assert_eq!(measured.throughput[0].phase, "healthy");
+    assert_eq!(measured.throughput[0].limited_by.as_deref(), Some("schedule"));
 }
