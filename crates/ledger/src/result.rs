@@ -391,6 +391,9 @@ pub struct Throughput {
     #[serde(default)]
     pub backlog_per_s: Option<f64>,
     pub delivered_per_s: Option<f64>,
+    /// Of `delivered_per_s`: intended in an earlier phase.
+    #[serde(default)]
+    pub delivered_backlog_per_s: Option<f64>,
     pub mb_per_s: Option<f64>,
     /// `client`, `cluster` or `schedule`, by the rule in docs/result.md.
     pub limited_by: Option<String>,

@@ -151,3 +151,28 @@ fn outcomes_may_come_in_any_order_and_only_what_has_none_is_open() {
     assert!(samples.iter().all(|sample| sample.end == SendEnd::Open && sample.done_us == 9 * S && sample.tp == tp(1)));
     assert_eq!(open.take(9 * S), []);
 }
+
+#[test]
+fn what_was_on_its_way_when_the_run_ended_is_not_laid_on_an_outage_that_was_over() {
+    let mut scenario = scenario();
+    scenario.claims = vec![claim("success_rate", None, ">=", ClaimValue::Number(0.99))];
+    let mut measurements = Measurements::new(&scenario);
+    let (sends, deliveries) = load(20 * S, (10 * S, 12 * S));
+    measurements.record(&Record::Lane { lane: lane(0), topic: 0, partition: Some(0), idempotent: true });
+    measurements.record(&Record::Sent { at_us: 20 * S - 10 * MS, lane: lane(0), up_to_seq: 2_000 });
+    let outcome = Outcome::Ok { tp: tp(0), base_offset: 0 };
+    measurements.record(&Record::Outcome { at_us: 20 * S, lane: lane(0), first_seq: 0, count: 1_998, outcome });
+    feed(&mut measurements, &[fault(10 * S, "kill-2", "kill", &[2])], &sends, &deliveries);
+    let measured = measurements.finish(20 * S + 10 * MS);
+    let rows = answer(&Facts {
+        scenario: &scenario,
+        measured: &measured,
+        messages: None,
+        anomalies: &[],
+        losses: &[],
+        timeline: &[],
+        left_out: &[],
+        polled: None,
+    });
+    assert_eq!(rows[0].reason, "2 of 6002 sends were not acknowledged; 2 were still open when the run ended");
+}

@@ -463,6 +463,7 @@ fn what_an_outage_left_is_told_apart_where_it_is_acknowledged() {
     // 20.0–26.1 s: 300/s of its own, and 3,000 messages of the ten seconds before.
     assert_eq!((back.acked_per_s, back.backlog_per_s), (Some(4_830.0 / 6.1), Some(3_000.0 / 6.1)));
     assert_eq!(back.offered_per_s.map(f64::round), Some(300.0));
+    assert_eq!(back.delivered_backlog_per_s, back.backlog_per_s);
     assert_eq!(row("healthy").backlog_per_s, Some(0.0));
     assert_eq!(row("healed").backlog_per_s, Some(0.0));
 }

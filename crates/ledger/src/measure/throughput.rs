@@ -27,6 +27,8 @@ struct Count {
     /// Of `acked`: intended in an earlier phase.
     backlog: u64,
     delivered: u64,
+    /// Of `delivered`: intended in an earlier phase.
+    delivered_backlog: u64,
     acked_bytes: u64,
     /// Intended early enough in the phase that it should have been acknowledged in it, and what was.
     due: u64,
@@ -39,6 +41,7 @@ impl Count {
         self.acked += other.acked;
         self.backlog += other.backlog;
         self.delivered += other.delivered;
+        self.delivered_backlog += other.delivered_backlog;
         self.acked_bytes += other.acked_bytes;
         self.due += other.due;
         self.met += other.met;
@@ -160,7 +163,10 @@ impl Rates {
         let (intended_us, delivered_us) = (sample.intended_us, sample.delivered_us);
         let phase = phases.at(delivered_us);
         let warm = self.scheduled && phase == 0 && intended_us < WARM_UP_US;
-        self.count(phase, if warm { intended_us } else { delivered_us }).delivered += 1;
+        let late = phases.at(intended_us) != phase;
+        let count = self.count(phase, if warm { intended_us } else { delivered_us });
+        count.delivered += 1;
+        count.delivered_backlog += u64::from(late);
     }
 
     /// What a client said of itself.
@@ -220,6 +226,7 @@ impl Rates {
                 acked_per_s: Some(per_s(count.acked)),
                 backlog_per_s: Some(per_s(count.backlog)),
                 delivered_per_s: Some(per_s(count.delivered)),
+                delivered_backlog_per_s: Some(per_s(count.delivered_backlog)),
                 mb_per_s: Some(per_s(count.acked_bytes) / 1e6),
                 limited_by: limited_by.map(str::to_owned),
             });

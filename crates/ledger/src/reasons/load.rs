@@ -64,11 +64,16 @@ pub(super) fn success(facts: &Facts<'_>, claim: &Claim, step: Option<&StepSeen>)
             all_of(sent, "send was", "sends were")
         );
     }
-    format!(
-        "{rest} of {} not acknowledged; {}",
-        counted(sent, "send was", "sends were"),
-        gap::unavailable(facts, "write", step, None)
-    )
+    let told = format!("{rest} of {} not acknowledged", counted(sent, "send was", "sends were"));
+    let open = window(facts, claim).map_or(0, |window| window.open);
+    let stands = facts.measured.unavailability.iter().any(|row| row.op == "write" && row.open);
+    let open_told = format!("{told}; {} still open when the run ended", counted(open, "was", "were"));
+    match (open, stands) {
+        (0, _) => format!("{told}; {}", gap::unavailable(facts, "write", step, None)),
+        // On their way while nothing stood still: no outage is the reason.
+        (open, false) if open == rest => open_told,
+        _ => format!("{open_told}; {}", gap::unavailable(facts, "write", step, None)),
+    }
 }
 
 pub(super) fn notice(facts: &Facts<'_>, claim: &Claim, step: &StepSeen) -> String {

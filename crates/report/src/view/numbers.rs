@@ -34,7 +34,8 @@ pub(super) fn messages(result: &RunResult) -> Section {
     parts.extend(rare.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", thousands(*n))));
     if let Some(rate) = m.success_rate.filter(|rate| rate.is_finite()) {
         // Rounded down: 100 % must mean all of them.
-        parts.push(format!("{} % acknowledged", number((rate * 10_000.0).floor() / 100.0)));
+        let share = format!("{:.2}", (rate * 10_000.0).floor() / 100.0);
+        parts.push(format!("{} % acknowledged", share.trim_end_matches('0').trim_end_matches('.')));
     }
     let bad = m.lost > m.lost_predicted || m.phantom > 0 || m.alien > 0 || m.lost_to_group > 0;
     section("messages", vec![Block::toned(if bad { Tone::Bad } else { Tone::Plain }, together(&parts))])
@@ -143,33 +144,39 @@ pub(super) fn throughput(result: &RunResult) -> Section {
         return section("throughput", Vec::new());
     }
     let offered = result.throughput.iter().any(|row| row.offered_per_s.is_some());
-    // Of less than a hundredth nothing need be explained.
-    let worth = |row: &Throughput| row.backlog_per_s.zip(row.acked_per_s).is_some_and(|(late, all)| late >= 0.01 * all);
-    let backlog = result.throughput.iter().any(|row| worth(row) && row.backlog_per_s != Some(0.0));
     let mut head = vec!["per second"];
     head.extend(offered.then_some("offered"));
-    head.push("acked");
-    head.extend(backlog.then_some("late"));
-    head.extend(["delivered", "MB", "limited by"]);
+    head.extend(["acked", "delivered", "MB", "limited by"]);
     let mut grid = Grid { head: head.into_iter().map(str::to_owned).collect(), rows: Vec::new(), numbers: true };
     let whole = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| number(value.round()));
     for row in &result.throughput {
         let mut cells = vec![row.phase.clone()];
         cells.extend(offered.then(|| whole(row.offered_per_s)));
-        cells.push(whole(row.acked_per_s));
-        cells.extend(backlog.then(|| whole(row.backlog_per_s)));
-        cells.push(whole(row.delivered_per_s));
+        cells.extend([row.acked_per_s, row.delivered_per_s].map(whole));
         cells.push(row.mb_per_s.map_or_else(|| "–".to_owned(), |mb| number((mb * 100.0).round() / 100.0)));
         cells.push(row.limited_by.clone().unwrap_or_else(|| "–".to_owned()));
         grid.rows.push(cells);
     }
     let mut blocks = vec![Block::Table(grid)];
-    if backlog {
-        let text = "late: wanted in an earlier phase, held up, and acknowledged in this one; so more can be acknowledged and \
-                    delivered than was offered";
-        blocks.push(Block::toned(Tone::Faint, text));
-    }
+    blocks.extend(result.throughput.iter().filter_map(late).map(|text| Block::toned(Tone::Faint, text)));
     section("throughput", blocks)
+}
+
+/// How much of a phase's rates is of earlier ones, if it is worth saying.
+fn late(row: &Throughput) -> Option<String> {
+    /// Of less than this share nothing need be explained.
+    const WORTH: f64 = 0.01;
+    let part = |late: Option<f64>, all: Option<f64>, word: &str| {
+        let (late, all) = late.zip(all).filter(|(late, all)| *late >= 0.5 && *late >= WORTH * all)?;
+        Some(format!("{} of the {} {word}", number(late.round()), number(all.round())))
+    };
+    let parts = [
+        part(row.backlog_per_s, row.acked_per_s, "acked"),
+        part(row.delivered_backlog_per_s, row.delivered_per_s, "delivered"),
+    ];
+    let told: Vec<String> = parts.into_iter().flatten().collect();
+    let text = format!("{}: {} were wanted in an earlier phase and held up", row.phase, told.join(" and "));
+    (!told.is_empty()).then_some(text)
 }
 
 pub(super) fn unavailability(result: &RunResult) -> Section {
