@@ -47,6 +47,8 @@ pub(crate) struct Story {
     replicas: BTreeMap<(String, i32), BTreeSet<i32>>,
     faults: Vec<FaultEvent>,
     deleted: BTreeMap<String, i64>,
+    /// Whether there was a timeline at all: without one nobody knows what failed.
+    told: bool,
     /// Sets of nodes that were unclean at once, each time one was added.
     unclean: Vec<BTreeSet<i32>>,
     /// Leader epochs in the order of the timeline; `None` where the topic was deleted.
@@ -68,7 +70,7 @@ impl Story {
     pub(crate) fn new(timeline: &[TimelineEvent]) -> Self {
         let mut events: Vec<&TimelineEvent> = timeline.iter().collect();
         events.sort_by_key(|event| event.at_us);
-        let mut story = Self::default();
+        let mut story = Self { told: !timeline.is_empty(), ..Self::default() };
         let mut states = BTreeMap::<(String, i32), &PartitionState>::new();
         let mut unclean = BTreeMap::<i32, Recovery>::new();
         for event in events {
@@ -213,6 +215,14 @@ impl Story {
     }
 }
 
+/// What a configuration promises, without the failures that were counted against it when that was written down.
+pub(crate) fn promise(why: &str) -> &str {
+    match why.rsplit_once(", ") {
+        Some((promise, count)) if count.ends_with(" tolerated failures") => promise,
+        _ => why,
+    }
+}
+
 impl FaultEvent {
     fn text(&self) -> String {
         let what = match self.kind.as_str() {
@@ -298,6 +308,7 @@ impl<'a> Guarantee<'a> {
     /// The guarantee as a whole: that of the worst partition.
     pub(crate) fn overall(&self) -> (bool, String) {
         let expected = self.expected();
+        let mut worst = 0;
         for (index, topic) in self.header.topics.iter().enumerate() {
             for partition in 0..topic.partitions {
                 let tp = Tp { topic: index as u16, partition };
@@ -305,16 +316,26 @@ impl<'a> Guarantee<'a> {
                 if !durable {
                     return (durable, why);
                 }
+                worst = worst.max(self.story.unclean_max(&topic.name, partition));
             }
         }
-        (expected.durable, expected.why.clone())
+        // In the words of a run's guarantees, from the same faults; where none are told, of none it is silent.
+        let promise = promise(&expected.why);
+        match expected.max_unclean.filter(|_| expected.durable && self.story.told) {
+            Some(most) => (true, format!("{promise}, {worst} of {most} tolerated failures")),
+            None => (expected.durable, promise.to_owned()),
+        }
     }
 
     fn within_budget(&self, durable: bool, max_unclean: Option<u32>, why: &str, tp: Tp) -> (bool, String) {
         if let Some(most) = max_unclean.filter(|_| durable) {
             let unclean = self.story.unclean_max(self.topic(tp), tp.partition);
             if unclean > most as usize {
-                return (false, format!("{unclean} replicas unclean in one recovery window, {most} tolerated; {why}"));
+                let promise = promise(why);
+                return (
+                    false,
+                    format!("{unclean} replicas unclean in one recovery window, {most} tolerated; {promise}"),
+                );
             }
         }
         (durable, why.to_owned())

@@ -70,6 +70,16 @@ pub(crate) fn at(us: i64) -> String {
     format!("{:.1} s", us as f64 / 1e6)
 }
 
+/// `1 send was`, `12 sends were`.
+pub(crate) fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// `the only send was`, `all 12 sends were`.
+pub(crate) fn all_of(n: u64, one: &str, many: &str) -> String {
+    if n == 1 { format!("the only {one}") } else { format!("all {n} {many}") }
+}
+
 /// Names, at most four of them.
 pub(crate) fn few(names: &[String]) -> String {
     match names {

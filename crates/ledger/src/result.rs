@@ -379,12 +379,21 @@ pub struct Latency {
     pub open: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Throughput {
     pub phase: String,
+    /// What the schedules wanted; `None` if some producer has no rate.
+    #[serde(default)]
+    pub offered_per_s: Option<f64>,
     pub acked_per_s: Option<f64>,
+    /// Of `acked_per_s`: intended in an earlier phase.
+    #[serde(default)]
+    pub backlog_per_s: Option<f64>,
     pub delivered_per_s: Option<f64>,
+    /// Of `delivered_per_s`: intended in an earlier phase.
+    #[serde(default)]
+    pub delivered_backlog_per_s: Option<f64>,
     pub mb_per_s: Option<f64>,
     /// `client`, `cluster` or `schedule`, by the rule in docs/result.md.
     pub limited_by: Option<String>,

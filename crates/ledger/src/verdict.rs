@@ -12,6 +12,7 @@ use metricstream_scenario::timers::effective_broker_config;
 
 use crate::accounting::{Accounting, Anomaly, Inconclusive, Judgement};
 use crate::anomaly::AnomalyKind;
+use crate::attribution::promise;
 use crate::claims::{self, Facts};
 use crate::exactness;
 use crate::header::{Exception, Expected, Named};
@@ -203,7 +204,8 @@ pub fn expected(scenario: &Scenario, producers: &[Named]) -> Expected {
         let given = derive_under(&alone, &Failures::default()).into_iter().find(|guarantee| guarantee.id == id);
         let topic = scenario.topology.topics.iter().find(|topic| topic.name == producer.topic);
         let max_unclean = topic.map(|topic| u32::from(topic.min_insync_replicas.unsigned_abs()).saturating_sub(1));
-        let (durable, why) = given.map_or_else(Default::default, |given| (given.applies, given.why));
+        let (durable, why) =
+            given.map_or_else(Default::default, |given| (given.applies, promise(&given.why).to_owned()));
         (durable, max_unclean, why)
     };
     let mut all = scenario.workload.producers.iter().map(|producer| (producer, of_producer(producer)));
@@ -510,6 +512,8 @@ mod tests {
         let named = [("p", 1), ("weak", 2)].map(|(name, incarnation)| Named { incarnation, name: name.into() });
         let found = expected(&scenario, &named);
         assert_eq!((found.durable, found.max_unclean, found.committed_durable), (true, Some(1), Some(true)));
+        // How many failures come is not known when the header is written.
+        assert_eq!(found.why, "acks=all, no unclean election, min.insync.replicas=2");
         assert_eq!(found.exceptions.len(), 1);
         assert_eq!((found.exceptions[0].incarnation, found.exceptions[0].durable), (Some(2), false));
         assert!(found.exceptions[0].why.contains("acks=1"), "{}", found.exceptions[0].why);

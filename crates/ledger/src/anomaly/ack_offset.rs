@@ -4,6 +4,7 @@ use crate::accounting::{Findings, Spot};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::bitmap::CHUNK;
 use crate::ledger::{PerPlace, View};
+use crate::reasons::counted;
 use crate::runs::subtract;
 
 pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
@@ -31,7 +32,10 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         let tp = view.place(place).tp;
         let (guaranteed, why) = view.guarantee.durable(None, tp);
         out.report(AnomalyKind::AckOffsetMismatch, (tp, None), tally, violation_if(guaranteed), || {
-            format!("{} messages are in the log, at other offsets than acknowledged ({why})", tally.count)
+            format!(
+                "{} in the log, at other offsets than acknowledged ({why})",
+                counted(tally.count, "message is", "messages are")
+            )
         });
     }
 }

@@ -4,6 +4,7 @@ use crate::accounting::{Findings, Judgement, Spot, Tally};
 use crate::anomaly::AnomalyKind;
 use crate::history::Alien;
 use crate::ledger::View;
+use crate::reasons::counted;
 
 /// Aliens in one partition.
 #[derive(Debug, Clone, Default)]
@@ -58,9 +59,12 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
 
 fn text(why: Alien, count: u64, delivered: bool) -> String {
     let place = if delivered { "delivered" } else { "in the log" };
+    let values = counted(count, "value", "values");
     match why {
-        Alien::BadCrc => format!("{count} values {place} with a CRC that does not hold, or too short to be of the run"),
-        Alien::ForeignRun => format!("{count} values {place} of another run"),
-        Alien::WrongPartition => format!("{count} messages {place} of lanes that belong to another partition"),
+        Alien::BadCrc => format!("{values} {place} with a CRC that does not hold, or too short to be of the run"),
+        Alien::ForeignRun => format!("{values} {place} of another run"),
+        Alien::WrongPartition => {
+            format!("{} {place} of lanes that belong to another partition", counted(count, "message", "messages"))
+        }
     }
 }

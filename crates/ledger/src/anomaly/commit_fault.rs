@@ -4,6 +4,7 @@
 use crate::accounting::{Findings, Judgement, Spot, Tally};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::ledger::View;
+use crate::reasons::counted;
 
 /// Commits beyond the position kept until the audit says whether anything visible was passed over.
 const EXCESS_MAX: usize = 4_096;
@@ -71,7 +72,10 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         });
         out.report(AnomalyKind::CommitFault, at, &watch.usurped, Judgement::Violation, || {
             let member = watch.usurper.map_or_else(String::new, |member| view.header.member_name(member));
-            format!("{} commits of {member} were accepted while another member owned it", watch.usurped.count)
+            format!(
+                "{} accepted of {member} while another member owned it",
+                counted(watch.usurped.count, "commit was", "commits were")
+            )
         });
         let mut beyond = Tally::default();
         for (_, position, committed) in &watch.excess {

@@ -5,6 +5,7 @@ use crate::accounting::{Findings, Spot, Tally};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::bitmap::{CHUNK, runs_of};
 use crate::ledger::View;
+use crate::reasons::counted;
 
 /// The high watermark of the leader epoch seen last.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +70,7 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         }
         let (guaranteed, why) = view.guarantee.committed(place.tp);
         out.report(AnomalyKind::CommittedOffsetLost, (place.tp, Some(group)), &gone, violation_if(guaranteed), || {
-            format!("{} offsets were delivered and are gone at the audit ({why})", gone.count)
+            format!("{} gone at the audit though delivered ({why})", counted(gone.count, "offset is", "offsets are"))
         });
     }
 }

@@ -4,6 +4,7 @@
 use crate::accounting::{Findings, Judgement, Spot};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::ledger::{PerPlace, View};
+use crate::reasons::counted;
 
 pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     let (mut forbidden, mut predicted) = (PerPlace::default(), PerPlace::default());
@@ -25,7 +26,10 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     let mut report = |tallies: &PerPlace, verdict: Judgement, why: &str| {
         for (place, tally) in tallies.iter() {
             out.report(AnomalyKind::DuplicateInLog, (view.place(place).tp, None), tally, verdict, || {
-                format!("{} further appearances of messages that are in the log already; {why}", tally.count)
+                format!(
+                    "{} of messages that are in the log already; {why}",
+                    counted(tally.count, "further appearance", "further appearances")
+                )
             });
         }
     };

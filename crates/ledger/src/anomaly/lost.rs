@@ -6,6 +6,7 @@ use crate::anomaly::{AnomalyKind, violation_if};
 use crate::attribution::Cause;
 use crate::history::LaneId;
 use crate::ledger::{PerPlace, View, locate};
+use crate::reasons::counted;
 
 /// Pieces kept for sorting; beyond them only counts go on.
 const PIECES_MAX: usize = 262_144;
@@ -197,7 +198,7 @@ fn sentence(name: &str, offsets: Option<(i64, i64)>, count: u64, cause: &str) ->
     let was = |one: bool| if one { "was" } else { "were" };
     let (what, was) = match offsets {
         Some((first, end)) => (offsets_text(first, end - 1), was(end - first == 1)),
-        None => (format!("{count} messages at unreported offsets"), "were"),
+        None => (format!("{} at unreported offsets", counted(count, "message", "messages")), was(count == 1)),
     };
     let lead = if cause.starts_with("truncated") { "" } else { "lost: " };
     if lead.is_empty() {
@@ -216,5 +217,8 @@ fn evidence(view: &View<'_>, place: u32, tally: &Tally, verdict: Judgement) -> S
         _ => "the topic is absent at the audit".to_owned(),
     };
     let guarantee = if verdict == Judgement::Violation { "guaranteed" } else { "not guaranteed" };
-    format!("{} acknowledged messages are not in the log; {log}; durability is {guarantee}: {why}", tally.count)
+    format!(
+        "{} not in the log; {log}; durability is {guarantee}: {why}",
+        counted(tally.count, "acknowledged message is", "acknowledged messages are")
+    )
 }

@@ -4,6 +4,7 @@
 use crate::accounting::{Findings, Judgement, Spot};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::ledger::{PerPlace, View, locate};
+use crate::reasons::counted;
 
 pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     if !view.audited {
@@ -19,8 +20,9 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
             out.counts.lost_to_group += tally.count;
             out.report(AnomalyKind::LostToGroup, (place.tp, Some(group)), tally, verdict, || {
                 let sought = if state.sought { "; a member sought another position" } else { "" };
-                let (count, commit) = (tally.count, state.final_commit.unwrap_or(0));
-                format!("{count} messages below the final commit {commit} were never delivered{sought} ({why})")
+                let (count, commit) =
+                    (counted(tally.count, "message was", "messages were"), state.final_commit.unwrap_or(0));
+                format!("{count} never delivered though below the final commit {commit}{sought} ({why})")
             });
         }
     }

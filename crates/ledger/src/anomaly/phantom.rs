@@ -4,6 +4,7 @@ use crate::accounting::{Findings, Judgement, Spot};
 use crate::anomaly::AnomalyKind;
 use crate::bitmap::CHUNK;
 use crate::ledger::{PerPlace, View};
+use crate::reasons::counted;
 
 pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     let (mut failed, mut never_sent) = (PerPlace::default(), PerPlace::default());
@@ -28,12 +29,12 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     }
     for (place, tally) in failed.iter() {
         out.report(AnomalyKind::Phantom, (view.place(place).tp, None), tally, Judgement::Violation, || {
-            format!("{} sends were reported as failed and are in the log", tally.count)
+            format!("{} in the log though reported as failed", counted(tally.count, "send is", "sends are"))
         });
     }
     for (place, tally) in never_sent.iter() {
         out.report(AnomalyKind::Phantom, (view.place(place).tp, None), tally, Judgement::Violation, || {
-            format!("{} messages are in the log that were never sent", tally.count)
+            format!("{} in the log without having been sent", counted(tally.count, "message is", "messages are"))
         });
     }
 }

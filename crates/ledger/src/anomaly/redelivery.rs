@@ -5,6 +5,7 @@ use crate::accounting::{Findings, Spot, Tally};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::group::Delivery;
 use crate::ledger::View;
+use crate::reasons::counted;
 
 /// Counts redeliveries of one group on one partition.
 #[derive(Debug, Clone, Default)]
@@ -39,12 +40,15 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
         out.counts.redelivered_beyond_commit += beyond.count;
         let at = (place.tp, Some(group));
         out.report(AnomalyKind::RedeliveryAllowed, at, allowed, violation_if(false), || {
-            format!("{} offsets were delivered again, none below the commit at takeover", allowed.count)
+            format!(
+                "{} delivered again, none below the commit at takeover",
+                counted(allowed.count, "offset was", "offsets were")
+            )
         });
         let guaranteed = view.guarantee.offsets();
         out.report(AnomalyKind::RedeliveryBeyondCommit, at, beyond, violation_if(guaranteed), || {
-            let count = beyond.count;
-            format!("{count} offsets were delivered again although the group had committed up to {floor_max}")
+            let offsets = counted(beyond.count, "offset was", "offsets were");
+            format!("{offsets} delivered again although the group had committed up to {floor_max}")
         });
     }
 }

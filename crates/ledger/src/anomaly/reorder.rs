@@ -5,6 +5,7 @@ use crate::accounting::{Findings, Judgement, Spot};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::lanes::Order;
 use crate::ledger::{PerPlace, View};
+use crate::reasons::counted;
 
 pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     let (mut forbidden, mut predicted) = (PerPlace::default(), PerPlace::default());
@@ -21,7 +22,10 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     let mut report = |tallies: &PerPlace, verdict: Judgement, why: &str| {
         for (place, tally) in tallies.iter() {
             out.report(AnomalyKind::Reorder, (view.place(place).tp, None), tally, verdict, || {
-                format!("{} messages stand behind later ones in the log, at most by {displacement}; {why}", tally.count)
+                format!(
+                    "{} behind later ones in the log, at most by {displacement}; {why}",
+                    counted(tally.count, "message stands", "messages stand")
+                )
             });
         }
     };
@@ -47,7 +51,10 @@ fn judge_groups(view: &View<'_>, out: &mut Findings<'_>) {
             let (guaranteed, why) = view.guarantee.committed(place.tp);
             let verdict = if sought { Judgement::Counted } else { violation_if(guaranteed) };
             out.report(AnomalyKind::Reorder, (place.tp, Some(group)), tally, verdict, || {
-                format!("{} messages were first delivered after later ones of their lane ({why})", tally.count)
+                format!(
+                    "{} first delivered after later ones of the same lane ({why})",
+                    counted(tally.count, "message was", "messages were")
+                )
             });
         }
     }

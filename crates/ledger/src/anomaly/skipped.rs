@@ -4,6 +4,7 @@
 use crate::accounting::{Findings, Spot, Tally};
 use crate::anomaly::{AnomalyKind, violation_if};
 use crate::ledger::View;
+use crate::reasons::counted;
 
 /// Jumps kept per group and partition until the audit resolves them.
 const JUMPS_MAX: usize = 65_536;
@@ -56,8 +57,9 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
                 0 => String::new(),
                 more => format!(", and {more} further jumps were not looked at"),
             };
-            let (count, member) = (tally.count, view.header.member_name(member));
-            format!("{count} visible offsets were jumped over, first by {member}{more} ({why})")
+            let (count, member) =
+                (counted(tally.count, "visible offset was", "visible offsets were"), view.header.member_name(member));
+            format!("{count} jumped over, first by {member}{more} ({why})")
         });
     }
 }

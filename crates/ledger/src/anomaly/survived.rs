@@ -3,6 +3,7 @@
 use crate::accounting::{Findings, Judgement, Spot};
 use crate::anomaly::AnomalyKind;
 use crate::ledger::{PerPlace, View};
+use crate::reasons::counted;
 
 pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     let mut tallies = PerPlace::default();
@@ -20,7 +21,7 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Findings<'_>) {
     }
     for (place, tally) in tallies.iter() {
         out.report(AnomalyKind::UnknownSurvived, (view.place(place).tp, None), tally, Judgement::Counted, || {
-            format!("{} sends of unknown outcome are in the log", tally.count)
+            format!("{} in the log", counted(tally.count, "send of unknown outcome is", "sends of unknown outcome are"))
         });
     }
 }

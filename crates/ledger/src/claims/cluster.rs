@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use metricstream_scenario::model::Controllers;
 
-use crate::measure::failover::{BrokerChange, BrokerEvent};
+use crate::measure::failover::{BrokerChange, BrokerEvent, absent_until_us};
 use crate::measure::isr::Committed;
 use crate::measure::normal::Trouble;
 use crate::measure::recovery::{State, all_full, in_service_us};
@@ -29,12 +29,12 @@ pub(crate) fn brokers_hit(step: &StepSeen) -> impl Iterator<Item = i32> {
 
 /// The event by which the controller took a node out, before the node came back.
 pub(crate) fn taken_out<'a>(facts: &Facts<'a>, step: &StepSeen, node: i32) -> Option<&'a BrokerEvent> {
-    let back_us = facts.measured.steps.back_us(step, node).unwrap_or(i64::MAX);
+    let absent_until_us = absent_until_us(&facts.measured.steps, &facts.measured.brokers, step, node);
     facts.measured.brokers.iter().find(|event| {
         event.broker == node
             && matches!(event.change, BrokerChange::Fenced | BrokerChange::ShuttingDown)
-            && event.at_us + event.error_us >= step.at_us
-            && event.at_us < back_us
+            && event.at_us + event.error_us + step.error_us >= step.at_us
+            && event.at_us < absent_until_us
     })
 }
 

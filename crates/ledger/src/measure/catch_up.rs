@@ -107,6 +107,15 @@ pub struct Lag {
     pub baseline: Option<u64>,
 }
 
+impl Lag {
+    /// Whether nothing was seen from then on of a group that was not behind: then there is nothing to measure.
+    fn is_unknown_from(&self, at_us: i64) -> bool {
+        let second = (at_us.max(0) / SECOND_US) as usize;
+        let behind = self.by_second.last().copied().unwrap_or(0) > self.baseline.unwrap_or(0);
+        self.by_second.len() <= second && !behind
+    }
+}
+
 impl Backlogs {
     /// Of this scenario's groups.
     pub fn new(scenario: &Scenario) -> Self {
@@ -226,6 +235,14 @@ impl Backlogs {
             }
             for fault in steps.faults() {
                 let Some(healed_us) = fault.healed_us else { continue };
+                if lag.is_unknown_from(healed_us) {
+                    let (group, fault) = (group_name(index), &fault.id);
+                    not_measured.push(format!(
+                        "catch_up of {group} after {fault}: nothing was acknowledged or delivered after the heal, and \
+                         nothing was left to deliver"
+                    ));
+                    continue;
+                }
                 rows.push(row(group_name(index), backlog, &lag, (&fault.id, fault.at_us, healed_us)));
             }
         }

@@ -14,7 +14,7 @@ use crate::sample::ClientSample;
 use crate::timeline::{TimelineEvent, What};
 
 use super::isr::Change;
-use super::steps::{StepSeen, Steps};
+use super::steps::{StepSeen, Steps, keeps_its_life};
 use super::{Names, seconds};
 
 /// Acknowledgements are remembered this long, so that an election that is reported late finds its first one.
@@ -210,18 +210,14 @@ impl Failovers {
             let next_us =
                 self.elections[index + 1..].iter().find(|e| e.tp == election.tp).map_or(i64::MAX, |e| e.at_us);
             // A fault explains an election only while the broker was down: otherwise it is a preferred election.
-            let fault = steps.preceding_on(election.from, elected_us).filter(|fault| {
-                // A restart before the session ended has its old leaderships taken away at its registration.
-                steps.back_us(fault, election.from).is_none_or(|back| {
-                    elected_us < back
-                        || self.last_change(election.from, back, elected_us) == Some(BrokerChange::Registered)
-                })
-            });
+            let fault = steps
+                .preceding_on(election.from, elected_us)
+                .filter(|fault| elected_us < absent_until_us(steps, &self.brokers, fault, election.from));
             let fenced_us = fault.and_then(|fault| {
                 let fenced = |event: &&BrokerEvent| {
                     event.broker == election.from
                         && event.change == BrokerChange::Fenced
-                        && event.at_us + event.error_us >= fault.at_us
+                        && event.at_us + event.error_us + fault.error_us >= fault.at_us
                         && event.at_us <= elected_us + event.error_us
                 };
                 self.brokers.iter().find(fenced).map(|event| event.at_us)
@@ -231,6 +227,10 @@ impl Failovers {
                     && learned.leader == election.to
                     && (election.at_us - election.error_us..next_us).contains(&learned.at_us)
             });
+            let first_ack_us = election.first_ack_us.filter(|at_us| *at_us < next_us);
+            // Statistics come at intervals: whom the new leader has acknowledged had learned of it by then.
+            let told = !self.learned.is_empty() || !self.believed.is_empty();
+            let learned_us = learned_us.map(|learned| learned.at_us).chain(first_ack_us.filter(|_| told)).min();
             let bound = fault.and_then(|fault| self.predicted(fault, election.at_us, scenario, &broker_config));
             rows.push(Failover {
                 topic: names.topic(election.tp.topic),
@@ -241,8 +241,8 @@ impl Failovers {
                 fault_s: fault.map(|fault| seconds(fault.at_us)),
                 fenced_s: fenced_us.map(seconds),
                 elected_s: Some(seconds(election.at_us)),
-                learned_s: learned_us.map(|learned| learned.at_us).min().map(seconds),
-                first_ack_s: election.first_ack_us.filter(|at_us| *at_us < next_us).map(seconds),
+                learned_s: learned_us.map(seconds),
+                first_ack_s: first_ack_us.map(seconds),
                 fault: fault.map(|fault| fault.id.clone()),
                 predicted: match &bound {
                     Some(bound) => Some(format!("≤ {:.1} s, {}", bound.max_s, bound.timer)),
@@ -279,11 +279,24 @@ impl Failovers {
         }
         Some(bound)
     }
+}
 
-    fn last_change(&self, broker: i32, from_us: i64, to_us: i64) -> Option<BrokerChange> {
-        let mut of_broker = self.brokers.iter().filter(|event| event.broker == broker);
-        of_broker.rfind(|event| (from_us..=to_us).contains(&event.at_us)).map(|event| event.change)
+/// Until when `node` is out of the cluster by a fault. A process that was started again is back when the controller unfences
+/// it, and not before: the session of its former life may end after the start, and its registration takes away what it
+/// still led. One that lived on sends heartbeats again at once; it is back when it was resumed or reached.
+pub(crate) fn absent_until_us(steps: &Steps, brokers: &[BrokerEvent], fault: &StepSeen, node: i32) -> i64 {
+    let Some(back) = steps.back_step(fault, node) else { return i64::MAX };
+    // Where nothing is known of brokers (metadata was polled), the start is all that there is.
+    if !brokers.iter().any(|event| event.broker == node && event.at_us >= fault.at_us - fault.error_us) {
+        return back.at_us;
     }
+    let since = |change: BrokerChange| {
+        let of_node = brokers.iter().filter(move |event| event.broker == node && event.change == change);
+        of_node.map(|event| event.at_us).filter(|at_us| *at_us >= back.at_us).min()
+    };
+    let unfenced_us = since(BrokerChange::Unfenced).unwrap_or(i64::MAX);
+    let registered = since(BrokerChange::Registered).is_some_and(|at_us| at_us <= unfenced_us);
+    if keeps_its_life(&back.kind) && !registered { back.at_us } else { unfenced_us }
 }
 
 /// Which of the predictable events a fault is.

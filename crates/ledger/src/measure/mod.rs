@@ -16,12 +16,15 @@ pub mod recovery;
 pub mod steps;
 pub mod throughput;
 pub mod unavailability;
+mod unreported;
 pub mod windows;
 
 #[cfg(test)]
 mod cut_stories;
 #[cfg(test)]
 mod group_stories;
+#[cfg(test)]
+mod interrupted_stories;
 #[cfg(test)]
 pub(crate) mod stories;
 
@@ -122,6 +125,7 @@ pub struct Measurements {
     writes: Gaps,
     reads: Gaps,
     backlogs: catch_up::Backlogs,
+    unreported: unreported::Unreported,
     rebalances: rebalance::Rebalances,
     windows: windows::Windows,
     /// As it was when samples were last released: it costs a walk through the baseline.
@@ -198,6 +202,7 @@ impl Measurements {
         let names = Names::new(scenario);
         Self {
             backlogs: catch_up::Backlogs::new(scenario),
+            unreported: unreported::Unreported::default(),
             rebalances: rebalance::Rebalances::default(),
             windows: windows::Windows::new(scenario, &names),
             names,
@@ -267,8 +272,10 @@ impl Measurements {
         self.advance(sample.at_us);
     }
 
-    /// A record of the history: assignments, revocations, and what acknowledgements and the audit say of the logs' ends.
+    /// A record of the history: assignments, revocations, what was sent, and what acknowledgements and the audit say of
+    /// the logs' ends.
     pub fn record(&mut self, record: &Record) {
+        self.unreported.record(record);
         self.rebalances.record(record, &self.names);
         self.backlogs.record(record);
     }
@@ -363,6 +370,8 @@ impl Measurements {
     pub fn finish(&mut self, end_us: i64) -> Measured {
         self.release_sends(i64::MAX);
         self.release_deliveries(i64::MAX);
+        // What was sent and never heard of, as when the run was interrupted, waited for at least so long.
+        self.unreported.take(end_us).iter().for_each(|sample| self.count_send(sample));
         self.backlogs.settle();
         let load_end_us = self.last_intended_us.unwrap_or(0).min(end_us);
         let mut not_measured = Vec::new();
@@ -449,8 +458,9 @@ impl Measurements {
             ("isr", self.cluster.dropped, "changes beyond the first 100,000"),
             ("failovers", self.failovers.dropped, "events beyond the first 50,000"),
             ("rebalances", self.rebalances.dropped, "events beyond the first 100,000"),
-            ("throughput", self.rates.dropped, "samples after the first seven days"),
+            ("throughput", self.rates.dropped, "samples of clients beyond the first 1,000,000"),
             ("unavailability", self.writes.dropped + self.reads.dropped, "gaps beyond the first 100,000"),
+            ("sends", self.unreported.dropped, "without an outcome, beyond the first 1,000,000"),
             ("samples", self.strange, "of partitions that the scenario does not have"),
         ];
         for (field, count, what) in counts.iter().filter(|(_, count, _)| *count > 0) {

@@ -42,6 +42,8 @@ pub struct StepSeen {
     pub id: String,
     /// When it was carried out (t0).
     pub at_us: i64,
+    /// ± this.
+    pub error_us: i64,
     /// When its window ended; `None` while it is open.
     pub end_us: Option<i64>,
     /// Its sort.
@@ -119,6 +121,7 @@ impl Steps {
                 self.begin(StepSeen {
                     id: id.clone(),
                     at_us: event.at_us,
+                    error_us: event.error_us,
                     end_us: None,
                     class,
                     kind: kind.clone(),
@@ -135,6 +138,7 @@ impl Steps {
                 self.begin(StepSeen {
                     id,
                     at_us: event.at_us,
+                    error_us: event.error_us,
                     end_us: None,
                     class: Class::Member { group: group.clone(), member: member.clone(), change: change.clone() },
                     kind: change.clone(),
@@ -196,6 +200,7 @@ impl Steps {
         self.begin(StepSeen {
             id: by.to_owned(),
             at_us,
+            error_us: 0,
             end_us: None,
             class: Class::Heal,
             kind: kind.to_owned(),
@@ -256,9 +261,11 @@ impl Steps {
         self.seen.iter().filter(counts).filter(|step| step.at_us <= at_us).max_by_key(|step| step.at_us)
     }
 
-    /// The latest fault that hit `node`, at or before `at_us`.
+    /// The latest fault that hit `node`, at or before `at_us`, or so little after it that its own clock does not tell.
     pub fn preceding_on(&self, node: i32, at_us: i64) -> Option<&StepSeen> {
-        self.faults().filter(|step| step.at_us <= at_us && step.nodes.contains(&node)).max_by_key(|step| step.at_us)
+        self.faults()
+            .filter(|step| step.at_us - step.error_us <= at_us && step.nodes.contains(&node))
+            .max_by_key(|step| step.at_us)
     }
 
     /// Whether a fault keeps `node` from working at `at_us`.
@@ -268,11 +275,13 @@ impl Steps {
 
     /// When a step brought `node` back after `fault`.
     pub fn back_us(&self, fault: &StepSeen, node: i32) -> Option<i64> {
-        self.seen
-            .iter()
-            .filter(|step| step.class == Class::Heal && step.at_us >= fault.at_us && step.nodes.contains(&node))
-            .map(|step| step.at_us)
-            .min()
+        self.back_step(fault, node).map(|step| step.at_us)
+    }
+
+    /// The step that brought `node` back after `fault`.
+    pub fn back_step(&self, fault: &StepSeen, node: i32) -> Option<&StepSeen> {
+        let heals = self.seen.iter().filter(|step| step.class == Class::Heal && step.nodes.contains(&node));
+        heals.filter(|step| step.at_us >= fault.at_us).min_by_key(|step| step.at_us)
     }
 
     /// The rows of the result: faults, slow links among them, and the steps that brought nodes back are their `healed_at_s`.

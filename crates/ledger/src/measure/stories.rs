@@ -343,8 +343,8 @@ fn the_limiting_side_is_told_both_ways() {
     // Nothing waits: the generator does not hand over.
     assert_eq!(client(Some(0.20), 500, 0).as_deref(), Some("client"));
     let none = throughput::Clients::default();
-    assert_eq!(throughput::limit(true, 1_000, 990, &none), Some("schedule"));
-    assert_eq!(throughput::limit(true, 1_000, 900, &none), None);
+    assert_eq!(throughput::limit(true, (1_000, 990), 990, &none), Some("schedule"));
+    assert_eq!(throughput::limit(true, (1_000, 900), 900, &none), None);
 }
 
 #[test]
@@ -392,4 +392,104 @@ fn a_client_learns_within_the_interval_of_its_statistics() {
     let measured = measurements.finish(35 * S);
     assert_eq!(measured.failovers[0].learned_s, Some(19.0));
     assert!(!measured.not_measured.iter().any(|line| line.contains("learned_s")));
+}
+
+#[test]
+fn who_was_acknowledged_by_a_new_leader_had_learned_of_it() {
+    let mut measurements = Measurements::new(&scenario());
+    let (sends, deliveries) = load(30 * S, (10 * S, 18_800 * MS));
+    for (at_us, leader) in [(18 * S, 2), (19 * S, 3)] {
+        measurements.client(&ClientSample {
+            producer: 0,
+            at_us,
+            interval_us: S,
+            queued: 0,
+            queue_limit: 100_000,
+            leaders: vec![(tp(1), leader)],
+            in_flight: 0,
+            cpu_share: None,
+        });
+    }
+    feed(&mut measurements, &broker_2_killed(), &sends, &deliveries);
+    let measured = measurements.finish(35 * S);
+    // The statistics said so at 19 s; the new leader acknowledged 200 ms after its election.
+    let row = &measured.failovers[0];
+    assert_eq!((row.learned_s, row.first_ack_s), (Some(18.802), Some(18.802)));
+}
+
+#[test]
+fn a_session_that_ends_after_the_start_still_ends_by_the_fault() {
+    // Started again 100 ms before the controller fences its former life; it registers at 25 s.
+    let mut events = broker_2_killed();
+    let start = events.iter_mut().find(|event| matches!(event.what, What::Healed { .. })).expect("a start");
+    start.at_us = 18_500 * MS;
+    events.sort_by_key(|event| event.at_us);
+    let measured = measured(&events, (10 * S, 18_800 * MS));
+    let row = &measured.failovers[0];
+    assert_eq!((row.from, row.fault.as_deref(), row.fault_s), (2, Some("kill-2"), Some(10.0)));
+    assert_eq!(row.fenced_s, Some(18.6));
+}
+
+#[test]
+fn an_election_within_the_error_of_the_fault_follows_it() {
+    // Closed connections are evidence of a death: the election may be stamped before the kill is recorded.
+    let mut killed = fault(10 * S, "kill-2", "kill", &[2]);
+    killed.error_us = MS;
+    let events = vec![
+        partition(-3 * S, 1, 2, &[2, 3, 1], 0, 0),
+        event(10 * S - 800, What::BrokerFenced { broker: 2, broker_epoch: 7 }),
+        partition(10 * S - 800, 1, 3, &[3, 1], 1, 1),
+        killed,
+    ];
+    let measured = measured(&events, (10 * S, 10_100 * MS));
+    let row = &measured.failovers[0];
+    assert_eq!((row.fault.as_deref(), row.fenced_s), (Some("kill-2"), Some(9.9992)));
+}
+
+#[test]
+fn what_piled_up_in_the_warm_up_is_no_throughput_of_the_healthy_phase() {
+    // Nothing is acknowledged until 3 s, as when a cluster is cold: 900 messages come at once.
+    let measured = measured(&[], (0, 3 * S));
+    let row = &measured.throughput[0];
+    assert_eq!(row.offered_per_s.map(f64::round), Some(300.0));
+    assert!(row.acked_per_s.is_some_and(|rate| rate < 301.0), "{row:?}");
+    assert!(row.delivered_per_s.is_some_and(|rate| rate < 301.0), "{row:?}");
+    assert_eq!(row.limited_by.as_deref(), Some("schedule"));
+}
+
+#[test]
+fn what_an_outage_left_is_told_apart_where_it_is_acknowledged() {
+    let measured = measured(&broker_2_killed(), (10 * S, 20_500 * MS));
+    let row = |phase: &str| measured.throughput.iter().find(|row| row.phase == phase).expect("the phase");
+    let back = row("broker 2 back");
+    // 20.0–26.1 s: 300/s of its own, and 3,000 messages of the ten seconds before.
+    assert_eq!((back.acked_per_s, back.backlog_per_s), (Some(4_830.0 / 6.1), Some(3_000.0 / 6.1)));
+    assert_eq!(back.offered_per_s.map(f64::round), Some(300.0));
+    assert_eq!(back.delivered_backlog_per_s, back.backlog_per_s);
+    assert_eq!(row("healthy").backlog_per_s, Some(0.0));
+    assert_eq!(row("healed").backlog_per_s, Some(0.0));
+}
+
+#[test]
+fn the_last_messages_before_a_fault_do_not_speak_for_a_short_phase() {
+    // 2–5 s are healthy; what is wanted in their last 100 ms, 3 % of it, waits for the end of the outage.
+    let mut measurements = Measurements::new(&scenario());
+    let (sends, deliveries) = load(20 * S, (4_900 * MS, 13_800 * MS));
+    for second in 0..20 {
+        measurements.client(&ClientSample {
+            producer: 0,
+            at_us: second * S + 200 * MS,
+            interval_us: S,
+            queued: 500,
+            queue_limit: 100_000,
+            leaders: Vec::new(),
+            in_flight: 100,
+            cpu_share: Some(0.1),
+        });
+    }
+    let events = [partition(-3 * S, 1, 2, &[2, 3, 1], 0, 0), fault(5 * S, "kill-2", "kill", &[2])];
+    feed(&mut measurements, &events, &sends, &deliveries);
+    let measured = measurements.finish(25 * S);
+    assert_eq!(measured.throughput[0].phase, "healthy");
+    assert_eq!(measured.throughput[0].limited_by.as_deref(), Some("schedule"));
 }

@@ -1,16 +1,16 @@
 //! Acknowledged and delivered messages per second, by phase, and which side limited them.
 //!
-//! Messages are counted in the phase in which they were acknowledged (delivered), without the warm-up; what clients said of
-//! themselves by the second. The rule for `limited_by` is in [`limit`].
+//! Messages are counted in the phase in which they were acknowledged (delivered), without the warm-up; those of them that
+//! were intended before it, in an outage say, are its backlog. The rule for `limited_by` is in [`limit`].
 
 use crate::result::Throughput;
 use crate::sample::{ClientSample, DeliverySample, SendEnd, SendSample};
 
-use super::gaps::WARM_UP_US;
+use super::gaps::{GAP_MIN_US, WARM_UP_US};
 use super::phases::Phases;
 
-/// Most seconds; a longer run keeps its first days.
-const SECONDS_MAX: usize = 7 * 86_400;
+/// Most samples of clients: one a second of one client for eleven days.
+const SAMPLES_MAX: usize = 1_000_000;
 const SECOND_US: i64 = 1_000_000;
 /// A schedule that gets this share of what it wants limits itself.
 const SCHEDULE_SHARE: f64 = 0.98;
@@ -24,11 +24,31 @@ const MOST: f64 = 0.8;
 struct Count {
     intended: u64,
     acked: u64,
+    /// Of `acked`: intended in an earlier phase.
+    backlog: u64,
     delivered: u64,
+    /// Of `delivered`: intended in an earlier phase.
+    delivered_backlog: u64,
     acked_bytes: u64,
+    /// Intended early enough in the phase that it should have been acknowledged in it, and what was.
+    due: u64,
+    met: u64,
 }
 
-/// What the clients said in one second.
+impl Count {
+    fn add(&mut self, other: &Self) {
+        self.intended += other.intended;
+        self.acked += other.acked;
+        self.backlog += other.backlog;
+        self.delivered += other.delivered;
+        self.delivered_backlog += other.delivered_backlog;
+        self.acked_bytes += other.acked_bytes;
+        self.due += other.due;
+        self.met += other.met;
+    }
+}
+
+/// What the clients said.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Clients {
     samples: u32,
@@ -40,26 +60,39 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    fn add(&mut self, other: &Self) {
-        self.samples += other.samples;
-        self.with_cpu += other.with_cpu;
-        self.busy += other.busy;
-        self.waiting_for_answers += other.waiting_for_answers;
-        self.queueing += other.queueing;
-        self.queue_full += other.queue_full;
+    fn add(&mut self, said: &Said) {
+        self.samples += 1;
+        self.with_cpu += u32::from(said.busy.is_some());
+        self.busy += u32::from(said.busy == Some(true));
+        self.waiting_for_answers += u32::from(said.waiting_for_answers);
+        self.queueing += u32::from(said.queueing);
+        self.queue_full += u32::from(said.queue_full);
     }
 }
 
+/// One sample of a client, reduced to what the rule asks.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    at_us: i64,
+    /// `None`: the processor time is not known.
+    busy: Option<bool>,
+    waiting_for_answers: bool,
+    queueing: bool,
+    queue_full: bool,
+}
+
 /// The rule, in this order:
-/// 1. `schedule`: every producer has a rate, and ≥ 98 % of what it wanted was acknowledged;
+/// 1. `schedule`: every producer has a rate, and ≥ 98 % of what it wanted in the phase was acknowledged in it. What it
+///    wanted less than 250 ms before the phase ended need not have been: else the last few messages before a fault would
+///    speak for all of a short phase. What was acknowledged of earlier phases does not count;
 /// 2. `client`: its process used ≥ 85 % of a core in ≥ 80 % of its samples;
 /// 3. `cluster`: ≥ 80 % of the samples had requests on the wire unanswered while messages queued behind them, or nothing
 ///    at all was acknowledged;
 /// 4. `client`: its queue was not what waited (the generator did not hand over), or it was and the wire stood idle.
 ///
 /// `None` if there are no samples to tell by.
-pub(crate) fn limit(scheduled: bool, intended: u64, acked: u64, clients: &Clients) -> Option<&'static str> {
-    if scheduled && intended > 0 && acked as f64 >= SCHEDULE_SHARE * intended as f64 {
+pub(crate) fn limit(scheduled: bool, (due, met): (u64, u64), acked: u64, clients: &Clients) -> Option<&'static str> {
+    if scheduled && due > 0 && met as f64 >= SCHEDULE_SHARE * due as f64 {
         return Some("schedule");
     }
     if clients.samples == 0 {
@@ -83,7 +116,7 @@ pub struct Rates {
     /// By phase; those of the warm-up apart.
     phases: Vec<Count>,
     warm_up: Count,
-    seconds: Vec<Clients>,
+    said: Vec<Said>,
     scheduled: bool,
     pub(crate) dropped: u64,
 }
@@ -104,53 +137,58 @@ impl Rates {
         &mut self.phases[phase]
     }
 
-    fn second(&mut self, at_us: i64) -> Option<&mut Clients> {
-        let index = usize::try_from(at_us.div_euclid(SECOND_US)).ok()?;
-        if index >= SECONDS_MAX {
-            self.dropped += 1;
-            return None;
-        }
-        if index >= self.seconds.len() {
-            self.seconds.resize(index + 1, Clients::default());
-        }
-        self.seconds.get_mut(index)
-    }
-
     /// A send; `phases` as far as they are known, which is further than its end.
     pub fn send(&mut self, sample: &SendSample, phases: &Phases) {
-        self.count(phases.at(sample.intended_us), sample.intended_us).intended += 1;
-        if sample.end == SendEnd::Acked {
-            let count = self.count(phases.at(sample.done_us), sample.done_us);
-            count.acked += 1;
-            count.acked_bytes += u64::from(sample.size_bytes);
+        let (intended_us, done_us) = (sample.intended_us, sample.done_us);
+        let acked = sample.end == SendEnd::Acked;
+        let (wanted_in, done_in) = (phases.at(intended_us), phases.at(done_us));
+        let due = phases.at(intended_us.saturating_add(GAP_MIN_US)) == wanted_in;
+        let count = self.count(wanted_in, intended_us);
+        count.intended += 1;
+        count.due += u64::from(due);
+        count.met += u64::from(due && acked && done_in == wanted_in);
+        if !acked {
+            return;
         }
+        // The warm-up is left out with all that was wanted in it; who has no rate wants nothing at any time.
+        let warm = self.scheduled && done_in == 0 && intended_us < WARM_UP_US;
+        let count = self.count(done_in, if warm { intended_us } else { done_us });
+        count.acked += 1;
+        count.backlog += u64::from(done_in != wanted_in);
+        count.acked_bytes += u64::from(sample.size_bytes);
     }
 
     /// A delivery.
     pub fn delivery(&mut self, sample: &DeliverySample, phases: &Phases) {
-        self.count(phases.at(sample.delivered_us), sample.delivered_us).delivered += 1;
+        let (intended_us, delivered_us) = (sample.intended_us, sample.delivered_us);
+        let phase = phases.at(delivered_us);
+        let warm = self.scheduled && phase == 0 && intended_us < WARM_UP_US;
+        let late = phases.at(intended_us) != phase;
+        let count = self.count(phase, if warm { intended_us } else { delivered_us });
+        count.delivered += 1;
+        count.delivered_backlog += u64::from(late);
     }
 
     /// What a client said of itself.
     pub fn client(&mut self, sample: &ClientSample) {
-        let Some(clients) = self.second(sample.at_us) else { return };
-        clients.samples += 1;
-        if let Some(share) = sample.cpu_share {
-            clients.with_cpu += 1;
-            clients.busy += u32::from(share >= BUSY_CPU_SHARE);
+        if self.said.len() >= SAMPLES_MAX {
+            self.dropped += 1;
+            return;
         }
-        clients.waiting_for_answers += u32::from(sample.in_flight > 0);
-        clients.queueing += u32::from(sample.queued > 0);
-        // Nine tenths: an unthrottled producer lets the queue drain a little before it fills it again.
-        clients.queue_full += u32::from(sample.queue_limit > 0 && sample.queued * 10 >= sample.queue_limit * 9);
+        self.said.push(Said {
+            at_us: sample.at_us,
+            busy: sample.cpu_share.map(|share| share >= BUSY_CPU_SHARE),
+            waiting_for_answers: sample.in_flight > 0,
+            queueing: sample.queued > 0,
+            // Nine tenths: an unthrottled producer lets the queue drain a little before it fills it again.
+            queue_full: sample.queue_limit > 0 && sample.queued * 10 >= sample.queue_limit * 9,
+        });
     }
 
-    /// What clients said in the seconds that lie for the most part in a phase.
+    /// What clients said in a stretch of time: queues are as they were at the moment of a sample.
     fn clients(&self, from_us: i64, to_us: i64) -> Clients {
-        let second = |us: i64| usize::try_from((us + SECOND_US / 2).div_euclid(SECOND_US)).unwrap_or(0);
-        let to = second(to_us).min(self.seconds.len());
         let mut sum = Clients::default();
-        self.seconds.get(second(from_us).min(to)..to).unwrap_or_default().iter().for_each(|one| sum.add(one));
+        self.said.iter().filter(|said| (from_us..to_us).contains(&said.at_us)).for_each(|said| sum.add(said));
         sum
     }
 
@@ -168,33 +206,27 @@ impl Rates {
             let warm_up_counts = index == 0 && to_us <= 2 * WARM_UP_US;
             let from_us = if index > 0 || warm_up_counts { from_us } else { WARM_UP_US };
             if warm_up_counts {
-                count.intended += self.warm_up.intended;
-                count.acked += self.warm_up.acked;
-                count.delivered += self.warm_up.delivered;
-                count.acked_bytes += self.warm_up.acked_bytes;
+                count.add(&self.warm_up);
             }
             if to_us - from_us < SECOND_US {
                 not_measured.push(format!("throughput of `{phase}`: less than a second of it is under load"));
-                rows.push(Throughput {
-                    phase,
-                    acked_per_s: None,
-                    delivered_per_s: None,
-                    mb_per_s: None,
-                    limited_by: None,
-                });
+                rows.push(Throughput { phase, ..Throughput::default() });
                 continue;
             }
             let length_s = (to_us - from_us) as f64 / SECOND_US as f64;
             let per_s = |count: u64| count as f64 / length_s;
             let clients = self.clients(from_us, to_us);
-            let limited_by = limit(self.scheduled, count.intended, count.acked, &clients);
+            let limited_by = limit(self.scheduled, (count.due, count.met), count.acked, &clients);
             if limited_by.is_none() {
                 not_measured.push(format!("limited_by of `{phase}`: the clients gave no statistics in it"));
             }
             rows.push(Throughput {
                 phase,
+                offered_per_s: self.scheduled.then(|| per_s(count.intended)),
                 acked_per_s: Some(per_s(count.acked)),
+                backlog_per_s: Some(per_s(count.backlog)),
                 delivered_per_s: Some(per_s(count.delivered)),
+                delivered_backlog_per_s: Some(per_s(count.delivered_backlog)),
                 mb_per_s: Some(per_s(count.acked_bytes) / 1e6),
                 limited_by: limited_by.map(str::to_owned),
             });

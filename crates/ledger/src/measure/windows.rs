@@ -27,6 +27,8 @@ pub struct WindowStats {
     pub acked: u64,
     /// Of `sent`: failed, unknown or still open.
     pub not_acked: u64,
+    /// Of `not_acked`: still open when the run ended.
+    pub open: u64,
     /// Producers of which a message that was sent in the window was acknowledged.
     pub producers: BTreeSet<u32>,
     /// The first message that was both sent and acknowledged in the window, from `after_s` on: when it was acknowledged.
@@ -150,6 +152,7 @@ impl Tracker {
                 stats.producers.insert(sample.producer);
             } else {
                 stats.not_acked += 1;
+                stats.open += u64::from(sample.end == SendEnd::Open);
             }
         }
         let accepting_us = from_us.saturating_add(self.after_us);

@@ -343,6 +343,12 @@ fn faults_beyond_the_budget_make_a_loss_predicted() {
     let two = run(killed.clone().fault("kill", 2).leader(3, 2, &[3]));
     assert!(two.losses[0].predicted && !two.durable, "two at once: {two:#?}");
     assert!(two.durable_why.starts_with("2 replicas unclean in one recovery window, 1 tolerated"));
+    assert!(one.durable_why.ends_with(", 1 of 1 tolerated failures"), "{}", one.durable_why);
+    let mut untold = Script::ten_acked().logged(0, 10, 0).audited(0, 10, 0);
+    untold.header.guarantee.max_unclean = Some(1);
+    untold.header.guarantee.why = "min.insync.replicas=2, 0 of 1 tolerated failures".to_owned();
+    let why = untold.account().durable_why;
+    assert_eq!(why, "min.insync.replicas=2", "without a timeline nobody knows how many failed");
     let healed = restarted(killed, 1).leader(2, 1, &[2, 3, 1]).fault("kill", 2).leader(3, 2, &[3, 1]);
     assert!(!run(healed).losses[0].predicted, "one after the other, with full recovery between");
 }

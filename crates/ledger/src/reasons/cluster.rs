@@ -137,7 +137,11 @@ fn no_leader(facts: &Facts<'_>, step: &StepSeen, row: &Committed) -> String {
 pub(super) fn isr_before(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>) -> String {
     let row = facts.state_at(step.at_us - 1).into_iter().find(|row| Some(name(row).as_str()) == of);
     row.map_or_else(String::new, |row| {
-        format!("committed at {}, partition epoch {}", at(row.at_us), row.state.partition_epoch)
+        // What was committed while the cluster was made is told without a time: nobody waited for it.
+        match row.at_us {
+            at_us if at_us < 0 => "so since before the load started".to_owned(),
+            at_us => format!("so since {}", at(at_us)),
+        }
     })
 }
 
@@ -244,7 +248,7 @@ pub(super) fn back(facts: &Facts<'_>, step: &StepSeen) -> String {
     if start_s < 0.05 {
         return format!("{} was never fenced; {caught}", nodes_text(&step.nodes));
     }
-    format!("start-up, registration and unfencing took {start_s:.1} s (no timer); {caught}")
+    format!("start-up, registration and unfencing took {start_s:.1} s, which no setting decides; {caught}")
 }
 
 pub(super) fn all_normal(facts: &Facts<'_>, step: &StepSeen) -> String {

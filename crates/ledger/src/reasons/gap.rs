@@ -9,7 +9,7 @@ use crate::measure::gaps::Gap;
 use crate::measure::isr::Committed;
 use crate::measure::steps::{Class, StepSeen};
 
-use super::{at, timers};
+use super::{at, load, timers};
 
 /// An acknowledgement may be seen this much before the commit that allowed it: clocks of two nodes.
 const CLOCKS_US: i64 = 300_000;
@@ -32,13 +32,15 @@ pub(super) fn unavailable(facts: &Facts<'_>, op: &str, step: Option<&StepSeen>, 
     let us = |s: f64| (s * 1e6).round() as i64;
     let gap = Gap { from_us: us(row.from_s), to_us: us(row.from_s + row.duration_s) };
     let partition = format!("{}-{}", row.topic, row.partition);
-    let open = if row.open { ", and did not go on" } else { "" };
-    format!(
-        "{partition} stood still from {} to {}{open}; {}",
-        at(gap.from_us),
-        at(gap.to_us),
-        why(facts, &partition, gap, op)
-    )
+    let span = format!("{partition} stood still from {} to {}", at(gap.from_us), at(gap.to_us));
+    if !row.open {
+        return format!("{span}; {}", why(facts, &partition, gap, op));
+    }
+    // Nothing ended it: what was still in its way is the reason, not what came after.
+    let end = if op == "write" { "the load" } else { "the run" };
+    let held_up = load::held_up(facts, gap.to_us - 1, Some(&partition));
+    let held_up = if held_up.is_empty() { String::new() } else { format!("; {}", held_up.join("; ")) };
+    format!("{span}, when {end} ended, and had not gone on by then{held_up}")
 }
 
 /// What ended a gap of a partition.

@@ -13,7 +13,7 @@ use crate::measure::steps::{Class, StepSeen};
 use crate::result::Rebalance;
 use crate::timeline::What;
 
-use super::{at, few, gap, timers};
+use super::{at, counted, few, gap, timers};
 
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
@@ -150,7 +150,8 @@ pub(super) fn unmoved(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>) -> S
         (_, "cooperative-sticky") => "cooperative members give up only what moves",
         _ => "eager members give up everything first",
     };
-    format!("{} partitions stayed{longest}: {style} ({assignor})", unmoved.len())
+    let stayed = counted(unmoved.len() as u64, "partition", "partitions");
+    format!("{stayed} stayed{longest}: {style} ({assignor})")
 }
 
 pub(super) fn assignment(facts: &Facts<'_>, step: &StepSeen, of: Option<&str>, after_us: Option<i64>) -> String {

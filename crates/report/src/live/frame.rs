@@ -331,14 +331,16 @@ impl Live {
             row.push(format!("   {} delivered", number(rates.delivered)), Tone::Plain);
         }
         rows.push(row);
-        let Some((curve, most)) = self.readings.curve(width.saturating_sub(LABEL)).filter(|_| roomy) else {
+        let Some((curve, scale)) = self.readings.curve(width.saturating_sub(LABEL)).filter(|_| roomy) else {
             return rows;
         };
         let mut row = Row::labelled("acked/s");
         row.push(curve, Tone::Good);
-        let most = format!("  at most {}", thousands(most.round() as u64));
-        if row.columns() + columns(&most) <= width {
-            row.push(most, Tone::Faint);
+        // The scale: how high it went, and how long a column is.
+        let most = format!("  at most {}", thousands(scale.most_per_s.round() as u64));
+        let whole = format!("{most}; {:.1} s each", scale.column_s);
+        if let Some(told) = [whole, most].into_iter().find(|told| row.columns() + columns(told) <= width) {
+            row.push(told, Tone::Faint);
         }
         rows.push(row);
         rows

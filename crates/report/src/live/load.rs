@@ -39,6 +39,15 @@ pub(super) struct Rates {
     pub(super) delivered: f64,
 }
 
+/// What a curve's height and width stand for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Scale {
+    /// The highest rate in it.
+    pub(super) most_per_s: f64,
+    /// Mean length of one column.
+    pub(super) column_s: f64,
+}
+
 /// The newest readings, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Readings {
@@ -78,7 +87,7 @@ impl Readings {
     /// Acknowledgements between neighbouring readings as bars, newest on the right, and the highest rate among them. The
     /// usual rate is half of the height: what was held up and comes all at once must not flatten the rest.
     /// `·` is a reading without any: `▁` is the least that is more than none.
-    pub(super) fn curve(&self, width: usize) -> Option<(String, f64)> {
+    pub(super) fn curve(&self, width: usize) -> Option<(String, Scale)> {
         let take = width.min(self.kept.len().checked_sub(1)?);
         if take == 0 {
             return None;
@@ -97,7 +106,9 @@ impl Readings {
             share if share > 0.0 => BARS[((share * 8.0).ceil() as usize).clamp(1, 8) - 1],
             _ => '·',
         };
-        Some((rates.iter().map(bar).collect(), most))
+        let over_us = shown.last()?.at_us - shown.first()?.at_us;
+        let column_s = over_us as f64 / 1e6 / rates.len() as f64;
+        Some((rates.iter().map(bar).collect(), Scale { most_per_s: most, column_s }))
     }
 }
 
@@ -122,8 +133,8 @@ mod tests {
 
     #[test]
     fn the_curve_shows_silence_as_silence() {
-        let (bars, most) = readings(&[0, 800, 1_600, 1_600, 1_700]).curve(10).unwrap();
-        assert_eq!((bars.as_str(), most), ("▄▄·▁", 1_600.0));
+        let (bars, scale) = readings(&[0, 800, 1_600, 1_600, 1_700]).curve(10).unwrap();
+        assert_eq!((bars.as_str(), scale), ("▄▄·▁", Scale { most_per_s: 1_600.0, column_s: 0.5 }));
         assert_eq!(readings(&[0, 800, 1_600, 1_600, 1_700]).curve(2).unwrap().0, "·▄");
         assert_eq!(readings(&[0, 0]).curve(4).unwrap().0, "·");
         assert_eq!(readings(&[0]).curve(4), None);
@@ -131,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_burst_does_not_flatten_the_usual_rate() {
-        assert_eq!(readings(&[0, 500, 1_000, 1_000, 9_000, 9_500]).curve(9).unwrap(), ("▄▄·█▄".to_owned(), 16_000.0));
+        let scale = Scale { most_per_s: 16_000.0, column_s: 0.5 };
+        assert_eq!(readings(&[0, 500, 1_000, 1_000, 9_000, 9_500]).curve(9).unwrap(), ("▄▄·█▄".to_owned(), scale));
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn writes_that_stop_are_seen_in_rate_and_curve() {
     let stopped = text(&live, 3.0, 80, 24);
     assert!(stopped.contains("messages    3,000 sent   1,500 acked   1,500 open\n"), "{stopped}");
     assert!(stopped.contains("per second  1,000 sent   0 acked   0 delivered\n"), "{stopped}");
-    assert!(stopped.contains("acked/s     ▄▄▄···  at most 1,000\n"), "{stopped}");
+    assert!(stopped.contains("acked/s     ▄▄▄···  at most 1,000; 0.5 s each\n"), "{stopped}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What was lost and why, which claims and guarantees held, and what the run comes to.
 
-use metricstream_ledger::result::{ClaimRow, Loss, Measured, RunResult, Verdict};
+use metricstream_ledger::result::{
+    ClaimRow, Failover, GuaranteeRow, Loss, Measured, RunResult, Unavailability, Verdict,
+};
 
+use super::numbers::at_least;
 use super::{Block, Mark, Section, Tone, groups, section};
 use crate::tally::spread;
 use crate::text::{NO_BREAK, count, number, seconds, thousands, thousands_signed};
@@ -149,31 +152,55 @@ fn percent(share: f64) -> String {
 
 pub(super) fn guarantees(result: &RunResult) -> Section {
     let unjudged = if result.verdict == Verdict::Inconclusive { Mark::Unknown } else { Mark::Void };
-    let blocks = result
-        .guarantees
-        .iter()
-        .take(CHECKS_MAX)
-        .map(|row| Block::Check {
+    let shared = unjudged_because(&result.guarantees, &result.reasons);
+    let mut blocks: Vec<Block> = shared
+        .map(|why| Block::toned(Tone::Warn, format!("where a ? stands, it could not be judged: {why}")))
+        .into_iter()
+        .collect();
+    blocks.extend(result.guarantees.iter().take(CHECKS_MAX).map(|row| {
+        let own = shared.and_then(|why| row.evidence.strip_prefix(why)).map(|rest| rest.trim_start_matches("; "));
+        Block::Check {
             mark: row.held.map_or(unjudged, |held| mark(Some(held))),
             text: row.text.clone(),
             value: String::new(),
-            note: row.evidence.clone(),
-        })
-        .collect();
+            note: own.unwrap_or(&row.evidence).to_owned(),
+        }
+    }));
     section("guarantees", blocks)
 }
 
-pub(super) fn not_measured(result: &RunResult) -> Section {
-    let line = |text: &String| Block::toned(Tone::Warn, text.clone());
-    section("unmeasured", result.not_measured.iter().take(CHECKS_MAX).map(line).collect())
+/// The reason of the verdict for which several guarantees could not be judged: said once, not with each of them.
+fn unjudged_because<'r>(rows: &[GuaranteeRow], reasons: &'r [String]) -> Option<&'r str> {
+    let unjudged = |why: &&String| {
+        rows.iter().filter(|row| row.held.is_none() && row.evidence.starts_with(why.as_str())).count() > 1
+    };
+    reasons.iter().find(unjudged).map(String::as_str)
 }
 
-/// The reasons, where the last line does not say them already.
+pub(super) fn not_measured(result: &RunResult) -> Section {
+    // What makes the verdict inconclusive is said with it.
+    let said = |text: &&String| !result.reasons.iter().any(|reason| text.ends_with(reason.as_str()));
+    let line = |text: &String| Block::toned(Tone::Warn, text.clone());
+    section("unmeasured", result.not_measured.iter().filter(said).take(CHECKS_MAX).map(line).collect())
+}
+
+/// The reasons, where the last line or the guarantees do not say them already.
 pub(super) fn reasons(result: &RunResult) -> Section {
     let said = usize::from(result.verdict != Verdict::Pass);
+    let with_guarantees = unjudged_because(&result.guarantees, &result.reasons);
     let tone = if result.verdict == Verdict::Pass { Tone::Plain } else { Tone::Bad };
     let line = |text: &String| Block::toned(tone, text.clone());
-    section("reasons", result.reasons.iter().skip(said).take(CHECKS_MAX).map(line).collect())
+    section(
+        "reasons",
+        result
+            .reasons
+            .iter()
+            .skip(said)
+            .filter(|reason| Some(reason.as_str()) != with_guarantees)
+            .take(CHECKS_MAX)
+            .map(line)
+            .collect(),
+    )
 }
 
 pub(super) fn verdict_text(result: &RunResult) -> String {
@@ -185,21 +212,29 @@ pub(super) fn verdict_text(result: &RunResult) -> String {
         (Verdict::Fail, Some(reason)) => parts.push(reason.clone()),
         (Verdict::Fail | Verdict::Pass, _) => parts.push(lost(result)),
     }
+    parts.extend(claims_told(result));
     parts.extend(stopped(result));
     if !result.left_out.is_empty() {
         let faults = count(result.left_out.len(), "step", "steps");
         parts.push(format!("{faults} left out as asked ({})", result.left_out.join(", ")));
     }
-    if !result.claims.is_empty() {
-        let held = result.claims.iter().filter(|row| row.held == Some(true)).count();
-        let unknown = result.claims.iter().filter(|row| row.held.is_none()).count();
-        let mut text = format!("{held} of {} held", count(result.claims.len(), "claim", "claims"));
-        if unknown > 0 {
-            text += &format!(", {unknown} not measured");
-        }
-        parts.push(text);
-    }
     parts.join("; ")
+}
+
+/// `4 of 12 claims did not hold, 2 not measured`.
+fn claims_told(result: &RunResult) -> Option<String> {
+    let number_of = |held: Option<bool>| result.claims.iter().filter(|row| row.held == held).count();
+    let (broken, unknown) = (number_of(Some(false)), number_of(None));
+    let all = count(result.claims.len(), "claim", "claims");
+    let text = match (result.claims.len(), broken, unknown) {
+        (0, ..) => return None,
+        (1, 0, 0) => "the claim held".to_owned(),
+        (_, 0, 0) => format!("all {all} held"),
+        (_, 0, unknown) => format!("no claim was wrong, {unknown} of {all} not measured"),
+        (_, broken, 0) => format!("{broken} of {all} did not hold"),
+        (_, broken, unknown) => format!("{broken} of {all} did not hold, {unknown} not measured"),
+    };
+    Some(text)
 }
 
 fn lost(result: &RunResult) -> String {
@@ -216,11 +251,37 @@ fn stopped(result: &RunResult) -> Option<String> {
     let writes: Vec<_> = result.unavailability.iter().filter(|row| row.op == "write").collect();
     if let Some((_, longest)) = spread(writes.iter().map(|row| row.duration_s)) {
         let one_fault = writes.iter().all(|row| row.fault == writes[0].fault);
-        let up_to = if one_fault { "" } else { "up to " };
-        return Some(format!("writes stopped for {up_to}{}", seconds(longest)));
+        let up_to = match at_least(&writes, longest) {
+            "" if one_fault => "",
+            "" => "up to ",
+            at_least => at_least,
+        };
+        let decided = writes
+            .iter()
+            .find(|row| row.duration_s >= longest)
+            .and_then(|row| decided_by(result, row))
+            .map_or_else(String::new, |setting| format!(": {setting} decided"));
+        return Some(format!("writes stopped for {up_to}{}{decided}", seconds(longest)));
     }
     let pause = groups::longest_pause_s(result)?;
     Some(format!("longest pause of a partition {}", seconds(pause)))
+}
+
+/// The setting that decided how long a window was: the one that predicts the election which ended it, if it came as
+/// predicted and the window ended with it.
+fn decided_by<'r>(result: &'r RunResult, window: &Unavailability) -> Option<&'r str> {
+    /// What clients may need after an election to go on, s.
+    const CLIENTS_S: f64 = 2.0;
+    let fault = window.fault.as_deref().filter(|_| !window.open)?;
+    let end_s = window.from_s + window.duration_s;
+    let ended_it = |row: &&Failover| {
+        let took = row.elected_s.zip(row.fault_s).map(|(elected_s, fault_s)| elected_s - fault_s);
+        row.fault.as_deref() == Some(fault)
+            && took.zip(row.predicted_max_s).is_some_and(|(took_s, most_s)| took_s <= most_s)
+            && row.elected_s.is_some_and(|elected_s| (elected_s - 0.3..elected_s + CLIENTS_S).contains(&end_s))
+    };
+    let predicted = result.failovers.iter().find(ended_it)?.predicted.as_deref()?;
+    predicted.split(", ").find(|part| part.contains(" = "))
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ pub(super) fn catch_up(result: &RunResult) -> Section {
             }
         };
         if let Some(ideal) = row.ideal_s {
-            text += &format!(" (at full speed {})", seconds(ideal));
+            text += &format!(" (as fast as it ever read: {})", seconds(ideal));
         }
         if let Some(rate) = row.drain_per_s {
             text += &format!(", {}/s", number(rate.round()));

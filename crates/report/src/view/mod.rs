@@ -7,6 +7,8 @@ mod checks;
 mod groups;
 mod numbers;
 mod partitions;
+#[cfg(test)]
+mod tests;
 
 use metricstream_ledger::result::{RunResult, Verdict};
 use metricstream_ledger::timeline::TimelineEvent;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use metricstream_ledger::result::{Failover, Latency, Messages, RunResult, Unavailability};
+use metricstream_ledger::result::{
+    Failover, FaultRow, IsrRow, Latency, Messages, Phase, RunResult, Throughput, Unavailability,
+};
 
 use super::{Block, Grid, Section, Tone, section};
-use crate::tally::{spread, spread_text};
+use crate::tally::{nodes, spread, spread_text};
 use crate::text::{count, maybe_seconds, millis, number, seconds, thousands};
 
 /// Faults of which the failover is shown.
@@ -32,7 +34,8 @@ pub(super) fn messages(result: &RunResult) -> Section {
     parts.extend(rare.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", thousands(*n))));
     if let Some(rate) = m.success_rate.filter(|rate| rate.is_finite()) {
         // Rounded down: 100 % must mean all of them.
-        parts.push(format!("{} % acknowledged", number((rate * 10_000.0).floor() / 100.0)));
+        let share = format!("{:.2}", (rate * 10_000.0).floor() / 100.0);
+        parts.push(format!("{} % acknowledged", share.trim_end_matches('0').trim_end_matches('.')));
     }
     let bad = m.lost > m.lost_predicted || m.phantom > 0 || m.alien > 0 || m.lost_to_group > 0;
     section("messages", vec![Block::toned(if bad { Tone::Bad } else { Tone::Plain }, together(&parts))])
@@ -55,50 +58,125 @@ fn lost(m: &Messages) -> String {
 
 pub(super) fn latency(result: &RunResult) -> Section {
     let mut blocks = Vec::new();
-    for (kind, label) in [("response", "response, ms"), ("end_to_end", "end to end, ms")] {
-        let rows: Vec<&Latency> =
-            result.latency.iter().filter(|row| row.kind == kind && row.count + row.open > 0).collect();
-        if rows.is_empty() {
-            continue;
-        }
-        let several_acks = rows.iter().any(|row| row.acks != rows[0].acks);
-        let open = rows.iter().any(|row| row.open > 0);
-        let mut head = vec![label, "p50", "p99", "p99.9", "max"];
-        if open {
-            head.push("unanswered");
-        }
-        let mut grid = Grid { head: head.into_iter().map(str::to_owned).collect(), rows: Vec::new(), numbers: true };
-        for row in rows {
-            let name = if several_acks { format!("{}, acks={}", row.phase, row.acks) } else { row.phase.clone() };
-            let mut cells = vec![name];
-            cells.extend([row.p50_ms, row.p99_ms, row.p999_ms, row.max_ms].map(millis));
-            if open {
-                cells.push(thousands(row.open));
-            }
-            grid.rows.push(cells);
-        }
-        blocks.push(Block::Table(grid));
+    let response = rows_of(result, "response");
+    blocks.extend(percentiles("response, ms", &response));
+    blocks.extend(parts_of_response(result, &response));
+    blocks.extend(percentiles("end to end, ms", &rows_of(result, "end_to_end")));
+    if let Some(text) = waited_across(result, &response) {
+        blocks.push(Block::toned(Tone::Faint, text));
     }
     section("latency", blocks)
+}
+
+fn rows_of<'r>(result: &'r RunResult, kind: &str) -> Vec<&'r Latency> {
+    result.latency.iter().filter(|row| row.kind == kind && row.count + row.open > 0).collect()
+}
+
+/// How a row is named: by its phase, and by its acks setting where there are several.
+fn phase_of(row: &Latency, rows: &[&Latency]) -> String {
+    let several_acks = rows.iter().any(|row| row.acks != rows[0].acks);
+    if several_acks { format!("{}, acks={}", row.phase, row.acks) } else { row.phase.clone() }
+}
+
+fn percentiles(label: &str, rows: &[&Latency]) -> Option<Block> {
+    let open = rows.iter().any(|row| row.open > 0);
+    let mut head = vec![label, "p50", "p99", "p99.9", "max"];
+    if open {
+        head.push("unanswered");
+    }
+    let mut grid = Grid { head: head.into_iter().map(str::to_owned).collect(), rows: Vec::new(), numbers: true };
+    for row in rows {
+        let mut cells = vec![phase_of(row, rows)];
+        cells.extend([row.p50_ms, row.p99_ms, row.p999_ms, row.max_ms].map(millis));
+        if open {
+            cells.push(thousands(row.open));
+        }
+        grid.rows.push(cells);
+    }
+    (!rows.is_empty()).then_some(Block::Table(grid))
+}
+
+/// The two parts of a response side by side, `p50 / p99 / max` each: three tables would be a page.
+fn parts_of_response(result: &RunResult, response: &[&Latency]) -> Option<Block> {
+    let head = ["its parts: p50 / p99 / max", "delay until sent", "service, sent to acked"].map(str::to_owned).to_vec();
+    let mut grid = Grid { head, rows: Vec::new(), numbers: true };
+    for row in response {
+        let part = |kind: &str| {
+            let same = |part: &&Latency| part.kind == kind && part.phase == row.phase && part.acks == row.acks;
+            let part = result.latency.iter().find(same)?;
+            Some([part.p50_ms, part.p99_ms, part.max_ms].map(millis).join(" / "))
+        };
+        let (Some(delay), Some(service)) = (part("delay"), part("service")) else { continue };
+        grid.rows.push(vec![phase_of(row, response), delay, service]);
+    }
+    (!grid.rows.is_empty()).then_some(Block::Table(grid))
+}
+
+/// The last acknowledgement before an outage is this near to the fault, at most, s.
+const BEFORE_FAULT_S: f64 = 0.25;
+
+/// Why a phase shows latencies that belong to the outage after it: said if there is such a phase.
+fn waited_across(result: &RunResult, response: &[&Latency]) -> Option<String> {
+    let crosses = |row: &&&Latency| {
+        let phase = result.phases.iter().find(|phase| phase.name == row.phase);
+        let stopped = |phase: &Phase| {
+            result.unavailability.iter().any(|gap| {
+                // The outage goes on beyond the phase, and somebody of the phase waited for a good part of it.
+                let beyond_s = gap.from_s + gap.duration_s - phase.to_s;
+                gap.op == "write"
+                    && gap.from_s < phase.to_s + BEFORE_FAULT_S
+                    && beyond_s > 0.25
+                    && row.max_ms.is_some_and(|max_ms| max_ms / 1_000.0 >= beyond_s)
+            })
+        };
+        phase.is_some_and(stopped)
+    };
+    let row = response.iter().find(crosses)?;
+    Some(format!(
+        "a send belongs to the phase in which it was wanted: the last ones of `{}` waited through the outage that followed, \
+         which is why its slowest are so slow",
+        row.phase
+    ))
 }
 
 pub(super) fn throughput(result: &RunResult) -> Section {
     if result.throughput.is_empty() {
         return section("throughput", Vec::new());
     }
-    let head = ["per second", "acked", "delivered", "MB", "limited by"];
-    let mut grid = Grid { head: head.map(str::to_owned).to_vec(), rows: Vec::new(), numbers: true };
-    let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), number);
+    let offered = result.throughput.iter().any(|row| row.offered_per_s.is_some());
+    let mut head = vec!["per second"];
+    head.extend(offered.then_some("offered"));
+    head.extend(["acked", "delivered", "MB", "limited by"]);
+    let mut grid = Grid { head: head.into_iter().map(str::to_owned).collect(), rows: Vec::new(), numbers: true };
+    let whole = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| number(value.round()));
     for row in &result.throughput {
-        grid.rows.push(vec![
-            row.phase.clone(),
-            shown(row.acked_per_s.map(f64::round)),
-            shown(row.delivered_per_s.map(f64::round)),
-            shown(row.mb_per_s),
-            row.limited_by.clone().unwrap_or_else(|| "–".to_owned()),
-        ]);
+        let mut cells = vec![row.phase.clone()];
+        cells.extend(offered.then(|| whole(row.offered_per_s)));
+        cells.extend([row.acked_per_s, row.delivered_per_s].map(whole));
+        cells.push(row.mb_per_s.map_or_else(|| "–".to_owned(), |mb| number((mb * 100.0).round() / 100.0)));
+        cells.push(row.limited_by.clone().unwrap_or_else(|| "–".to_owned()));
+        grid.rows.push(cells);
     }
-    section("throughput", vec![Block::Table(grid)])
+    let mut blocks = vec![Block::Table(grid)];
+    blocks.extend(result.throughput.iter().filter_map(late).map(|text| Block::toned(Tone::Faint, text)));
+    section("throughput", blocks)
+}
+
+/// How much of a phase's rates is of earlier ones, if it is worth saying.
+fn late(row: &Throughput) -> Option<String> {
+    /// Of less than this share nothing need be explained.
+    const WORTH: f64 = 0.01;
+    let part = |late: Option<f64>, all: Option<f64>, word: &str| {
+        let (late, all) = late.zip(all).filter(|(late, all)| *late >= 0.5 && *late >= WORTH * all)?;
+        Some(format!("{} of the {} {word}", number(late.round()), number(all.round())))
+    };
+    let parts = [
+        part(row.backlog_per_s, row.acked_per_s, "acked"),
+        part(row.delivered_backlog_per_s, row.delivered_per_s, "delivered"),
+    ];
+    let told: Vec<String> = parts.into_iter().flatten().collect();
+    let text = format!("{}: {} were wanted in an earlier phase and held up", row.phase, told.join(" and "));
+    (!told.is_empty()).then_some(text)
 }
 
 pub(super) fn unavailability(result: &RunResult) -> Section {
@@ -110,8 +188,12 @@ pub(super) fn unavailability(result: &RunResult) -> Section {
         where_.sort_unstable();
         where_.dedup();
         let total: f64 = rows.iter().map(|row| row.duration_s).sum();
-        let mut text =
-            format!("{word}: {}, longest {}", count(where_.len(), "partition", "partitions"), seconds(longest));
+        let at_least = at_least(&rows, longest);
+        let mut text = format!(
+            "{word}: {}, longest {at_least}{}",
+            count(where_.len(), "partition", "partitions"),
+            seconds(longest)
+        );
         if rows.len() > 1 {
             text += &format!(", {} partition-seconds", number(total));
         }
@@ -120,11 +202,55 @@ pub(super) fn unavailability(result: &RunResult) -> Section {
         }
         let open = rows.iter().filter(|row| row.open).count();
         if open > 0 {
-            text += &format!("; {open} not over when the run ended");
+            let end = if op == "write" { "the load" } else { "the run" };
+            text += &format!("; {open} still open when {end} ended");
         }
         blocks.push(Block::toned(if open > 0 { Tone::Bad } else { Tone::Plain }, text));
     }
+    blocks.extend(held_up_by_a_follower(result).map(|text| Block::toned(Tone::Faint, text)));
     section("unavailable", blocks)
+}
+
+/// Why writes stop also where the node that was hit led nothing: with acks=all the ISR decides, and it was still in it.
+fn held_up_by_a_follower(result: &RunResult) -> Option<String> {
+    if !result.latency.iter().any(|row| row.acks == "all") {
+        return None;
+    }
+    let told = |fault: &FaultRow| {
+        let (mut led, mut followed) = (Vec::new(), Vec::new());
+        for row in result.unavailability.iter().filter(|row| row.op == "write" && row.fault.as_ref() == Some(&fault.id))
+        {
+            let of_it = |state: &&IsrRow| state.topic == row.topic && state.partition == row.partition;
+            let state = result.isr.iter().filter(of_it).rfind(|state| state.at_s < fault.at_s)?;
+            if fault.nodes.contains(&state.leader) {
+                led.push((&row.topic, row.partition));
+            } else if fault.nodes.iter().any(|node| state.isr.contains(node)) {
+                followed.push((&row.topic, row.partition));
+            }
+        }
+        for list in [&mut led, &mut followed] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        (!followed.is_empty()).then(|| {
+            let (who, of) = (nodes(&fault.nodes), led.len() + followed.len());
+            format!(
+                "after {}: {who} led {} of the {}, yet all of them stood still: with acks=all a leader waits for every \
+                 replica in the ISR, and a dead follower stays in it until it is fenced \
+                 (broker.session.timeout.ms) or has lagged for replica.lag.time.max.ms",
+                fault.id,
+                led.len(),
+                count(of, "partition", "partitions")
+            )
+        })
+    };
+    result.faults.iter().find_map(told)
+}
+
+/// `≥ ` if the longest of them was still open when it was cut: it was at least so long.
+pub(super) fn at_least(rows: &[&Unavailability], longest_s: f64) -> &'static str {
+    let cut = rows.iter().any(|row| row.open && row.duration_s >= longest_s);
+    if cut { "≥\u{a0}" } else { "" }
 }
 
 /// One line per fault and old leader: what each part of the failover took, and what was to be expected.

@@ -53,6 +53,8 @@ pub(super) fn table(result: &RunResult) -> Section {
         grid.rows.push(cells);
     }
     let mut blocks = vec![Block::Table(grid)];
+    let order = "ISRs stand in Kafka's own order here; in the story and the claims they are sorted by id";
+    blocks.push(Block::toned(Tone::Faint, order));
     if left_out > 0 {
         let more = count(left_out, "more partition", "more partitions");
         blocks.push(Block::toned(Tone::Faint, format!("… {more} in result.json")));

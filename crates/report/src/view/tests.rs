@@ -1,0 +1,156 @@
+//! Stories of a report: what a result says must be read in it, once, in plain words and within eighty columns.
+
+use metricstream_ledger::result::RunResult;
+use metricstream_scenario::{builtin, parse};
+use serde_json::{Value, json};
+
+use super::View;
+use crate::terminal::{Options, render};
+use crate::text::columns;
+
+/// Broker 2 led one of two partitions and was killed at 10 s; it was fenced at 19.2 s and both went on.
+fn killed() -> Value {
+    let isr = |partition: i32, at_s: f64, leader: i32, isr: &[i32], epoch: i32| {
+        json!({"topic": "metrics", "partition": partition, "at_s": at_s, "replicas": [1, 2, 3], "isr": isr,
+               "leader": leader, "leader_epoch": epoch, "partition_epoch": epoch, "error_ms": 1.0, "clock": "controller"})
+    };
+    let stopped = |partition: i32| {
+        json!({"topic": "metrics", "partition": partition, "op": "write", "from_s": 10.0, "duration_s": 9.3,
+               "resolution_ms": 6.0, "fault": "kill-2", "open": false})
+    };
+    let latency = |phase: &str, kind: &str, max_ms: f64| {
+        json!({"phase": phase, "kind": kind, "acks": "all", "p50_ms": 5.6, "p90_ms": 7.0, "p99_ms": 9.5, "p999_ms": 24.0,
+               "max_ms": max_ms, "count": 9_000, "open": 0})
+    };
+    let claim = |id: &str, held: bool| json!({"id": id, "text": id, "expected": "<= 3", "measured": 9.2, "unit": "s", "held": held, "reason": "why"});
+    json!({
+        "schema": 1, "scenario": "broker-failure", "description": "", "engine": "embedded", "profile": "apache", "seed": 7,
+        "started_at": "2026-01-01T00:00:00Z", "duration_s": 40.0, "versions": {}, "config": {}, "verdict": "pass",
+        "reasons": ["every guarantee that applies held"],
+        "phases": [{"name": "healthy", "from_s": 0.0, "to_s": 10.0}, {"name": "broker 2 down", "from_s": 10.0, "to_s": 20.0}],
+        "messages": {"sent": 20_000, "acked": 20_000, "failed": 0, "unknown": 0, "in_log": 20_000, "lost": 0,
+            "lost_predicted": 0, "phantom": 0, "alien": 0, "duplicates": 0, "redelivered": 0, "reordered": 0,
+            "lost_to_group": 0, "unknown_survived": 0, "success_rate": 1.0},
+        "losses": [], "anomalies": [], "guarantees": [],
+        "claims": [claim("a", true), claim("b", false), claim("c", false)],
+        "faults": [{"id": "kill-2", "at_s": 10.0, "kind": "kill", "target": "broker 2", "nodes": [2],
+            "active_controller": false, "healed_at_s": 20.0}],
+        "unavailability": [stopped(0), stopped(1)],
+        "failovers": [{"topic": "metrics", "partition": 0, "from": 2, "to": 3, "epoch": 1, "fault_s": 10.0, "fenced_s": 19.2,
+            "elected_s": 19.2, "learned_s": 19.3, "first_ack_s": 19.3, "fault": "kill-2",
+            "predicted": "≤ 10.1 s, broker.session.timeout.ms = 9000", "predicted_max_s": 10.1}],
+        "isr": [isr(0, -3.0, 2, &[2, 3, 1], 0), isr(1, -3.0, 1, &[1, 2, 3], 0), isr(0, 19.2, 3, &[3, 1], 1),
+            isr(1, 19.2, 1, &[1, 3], 1)],
+        "rebalances": [], "recovery": [],
+        "latency": [latency("healthy", "response", 9_320.0), latency("healthy", "service", 9_310.0),
+            latency("healthy", "delay", 12.0), latency("healthy", "end_to_end", 9_330.0)],
+        "throughput": [
+            {"phase": "healthy", "offered_per_s": 1_000.0, "acked_per_s": 999.6, "backlog_per_s": 0.0,
+             "delivered_per_s": 1_000.0, "mb_per_s": 0.204_812_34, "limited_by": "schedule"},
+            {"phase": "broker 2 down", "offered_per_s": 1_000.0, "acked_per_s": 1_072.3, "backlog_per_s": 72.3,
+             "delivered_per_s": 2_414.4, "delivered_backlog_per_s": 1_414.0, "mb_per_s": 0.000_1, "limited_by": "cluster"}],
+        "not_measured": [],
+    })
+}
+
+fn report(result: Value) -> String {
+    let result: RunResult = serde_json::from_value(result).expect("a result");
+    let scenario = parse(builtin::find("broker-failure").expect("it is built in").text).expect("it parses");
+    let view = View::new(&result, &[], &scenario);
+    let text = render(&view, &Options { width: 80, colour: false, run_dir: None });
+    for line in text.lines() {
+        assert!(columns(line) <= 80, "{} columns: {line}", columns(line));
+    }
+    text
+}
+
+/// The same text without the breaks of its lines.
+fn flowing(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_verdict_names_what_did_not_hold_and_the_setting_that_decided() {
+    let text = flowing(&report(killed()));
+    let wanted = "PASS nothing lost; 2 of 3 claims did not hold; writes stopped for 9.3 s: \
+                  broker.session.timeout.ms = 9000 decided";
+    assert!(text.ends_with(wanted), "{text}");
+    // An election later than predicted was decided by something else.
+    let mut late = killed();
+    late["failovers"][0]["predicted_max_s"] = json!(9.0);
+    assert!(!flowing(&report(late)).contains("decided"));
+}
+
+#[test]
+fn why_writes_stop_where_the_dead_broker_led_nothing_is_said_once() {
+    let text = flowing(&report(killed()));
+    let why = "broker 2 led 1 of the 2 partitions, yet all of them stood still: with acks=all a leader waits for every \
+               replica in the ISR";
+    assert_eq!(text.matches(why).count(), 1, "{text}");
+    let mut weak = killed();
+    for row in weak["latency"].as_array_mut().expect("rows") {
+        row["acks"] = json!("1");
+    }
+    assert!(!flowing(&report(weak)).contains("yet all of them stood still"));
+}
+
+#[test]
+fn an_outage_that_was_open_at_the_end_is_told_as_at_least_so_long() {
+    let mut cut = killed();
+    for row in cut["unavailability"].as_array_mut().expect("rows") {
+        row["open"] = json!(true);
+    }
+    let text = flowing(&report(cut));
+    assert!(text.contains("longest ≥ 9.3 s"), "{text}");
+    assert!(text.contains("2 still open when the load ended"), "{text}");
+    assert!(text.contains("writes stopped for ≥ 9.3 s"), "{text}");
+}
+
+#[test]
+fn an_audit_that_was_not_finished_is_said_once_and_not_with_every_guarantee() {
+    let why = "the audit was not finished: what is missing from the log is not known";
+    let mut cut = killed();
+    let row = |id: &str| json!({"id": id, "text": id, "held": null, "evidence": format!("{why}; because of {id}")});
+    cut["guarantees"] = json!([row("one"), row("two"), row("three")]);
+    cut["verdict"] = json!("inconclusive");
+    cut["reasons"] = json!(["interrupted while the timeline ran", why]);
+    cut["not_measured"] = json!([format!("messages, what only the audit can find: {why}")]);
+    let text = flowing(&report(cut));
+    assert_eq!(text.matches(why).count(), 1, "{text}");
+    assert!(text.contains("because of two") && text.contains("interrupted while the timeline ran"), "{text}");
+}
+
+#[test]
+fn latencies_show_their_parts_and_say_when_they_waited_through_the_next_phase() {
+    let text = report(killed());
+    let row = text.lines().find(|line| line.contains(" / 9,310")).expect("the parts of a response");
+    assert!(row.contains("healthy") && row.contains("5.6 / 9.5 / 12") && row.contains("5.6 / 9.5 / 9,310"), "{row}");
+    assert!(flowing(&text).contains("the last ones of `healthy` waited through the outage that followed"), "{text}");
+    let mut quick = killed();
+    quick["latency"][0]["max_ms"] = json!(30.0);
+    assert!(!flowing(&report(quick)).contains("waited through the outage"));
+}
+
+#[test]
+fn throughput_has_few_digits_and_tells_what_came_late() {
+    let text = report(killed());
+    let row = |phase: &str| {
+        let at = text.find("per second").expect("the table");
+        let row = text[at..].lines().find(|line| line.contains(phase)).expect("the phase");
+        row.split_whitespace().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("healthy"), "1,000 1,000 1,000 0.2 schedule");
+    assert_eq!(row("broker 2 down"), "1,000 1,072 2,414 0 cluster");
+    let late = "broker 2 down: 72 of the 1,072 acked and 1,414 of the 2,414 delivered were wanted in an earlier phase";
+    assert!(flowing(&text).contains(late), "{text}");
+    assert!(!flowing(&text).contains("healthy: 0 of"), "{text}");
+}
+
+#[test]
+fn all_of_the_sends_are_acknowledged_or_it_is_not_said() {
+    let mut cut = killed();
+    cut["messages"]["success_rate"] = json!(21_278.0 / 21_285.0);
+    let text = flowing(&report(cut));
+    assert!(text.contains("99.96 % acknowledged"), "{text}");
+    assert!(flowing(&report(killed())).contains("100 % acknowledged"));
+}
