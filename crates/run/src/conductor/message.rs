@@ -169,7 +169,7 @@ pub enum Action {
 pub enum End {
     /// It went through all its phases.
     Complete,
-    /// It was interrupted; no audit was made unless it was already over.
+    /// It was interrupted; what had been sent was audited, unless it was interrupted again.
     Interrupted,
     /// The cluster never became ready.
     NeverReady,

@@ -36,8 +36,6 @@ use view::View;
 pub const READY_DEADLINE_S: f64 = 300.0;
 /// How long the engine may take to answer a fault, seconds: a controlled shutdown or a start of a JVM among them.
 pub const FAULT_DEADLINE_S: f64 = 120.0;
-/// How long an interrupted run heals and stops before it finishes anyway, seconds.
-pub const INTERRUPT_DEADLINE_S: f64 = 15.0;
 /// How long producers that were told to stop may take, seconds.
 pub const STOP_DEADLINE_S: f64 = 30.0;
 /// The least deadline of the audit, seconds; twice the duration of load is added, for there is that much to read.
@@ -73,6 +71,8 @@ pub struct Conductor {
     any_fault: bool,
     load_ended: bool,
     load_stopped: bool,
+    /// Ctrl-C: what is left of the timeline is not carried out.
+    interrupted: bool,
     /// Nodes that the end of the run tried to heal; each once.
     heal_tried: BTreeSet<i32>,
     shortfalls: Vec<Shortfall>,
@@ -104,6 +104,7 @@ impl Conductor {
             any_fault: false,
             load_ended: false,
             load_stopped: false,
+            interrupted: false,
             heal_tried: BTreeSet::new(),
             shortfalls: Vec::new(),
             phase: None,
@@ -232,7 +233,6 @@ impl Conductor {
             Stage::Draining { .. } => "drain".to_owned(),
             Stage::GroupWait { .. } => "catch-up".to_owned(),
             Stage::Auditing { .. } => "audit".to_owned(),
-            Stage::Interrupted { .. } => "interrupted".to_owned(),
             Stage::Starting { .. } | Stage::LoadWait { .. } | Stage::Finished => return,
         };
         if self.phase.as_ref() != Some(&name) {

@@ -1,14 +1,12 @@
 //! The stages of a run and its end: heal, wait for full ISRs, drain, let groups catch up, audit, finish. Each wait has
-//! a deadline. So has the short way out after Ctrl-C.
+//! a deadline. After Ctrl-C the same end follows at once; a second one waits for nothing.
 
 use std::collections::BTreeSet;
 
 use super::faults::Owner;
 use super::message::{Action, End, FaultKind, Shortfall};
 use super::view::{NodeState, some_of};
-use super::{
-    ANSWER_GRACE_S, AUDIT_DEADLINE_S, Conductor, INTERRUPT_DEADLINE_S, READY_DEADLINE_S, STOP_DEADLINE_S, micros,
-};
+use super::{ANSWER_GRACE_S, AUDIT_DEADLINE_S, Conductor, READY_DEADLINE_S, STOP_DEADLINE_S, micros};
 
 /// Where a run is. Deadlines are on the driver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +27,6 @@ pub(super) enum Stage {
     GroupWait { deadline_us: i64 },
     /// For the audit.
     Auditing { deadline_us: i64 },
-    /// Ctrl-C: heal, stop.
-    Interrupted { deadline_us: i64 },
     /// Nothing follows.
     Finished,
 }
@@ -46,7 +42,6 @@ impl Stage {
             Self::Draining { .. } => "waiting for outstanding sends",
             Self::GroupWait { .. } => "groups read to the end",
             Self::Auditing { .. } => "the audit ran",
-            Self::Interrupted { .. } => "stopping",
             Self::Finished => "nothing was left to do",
         }
     }
@@ -90,11 +85,6 @@ impl Conductor {
                     self.finish(End::Complete, out)
                 }
             }
-            Stage::Interrupted { deadline_us } => {
-                let healing = self.ask_heals(out);
-                let stopped = !self.awaits_answers() && self.load_ended;
-                healing || ((stopped || self.past(deadline_us)) && self.finish(End::Interrupted, out))
-            }
             Stage::Finished => false,
         }
     }
@@ -107,8 +97,7 @@ impl Conductor {
             | Stage::LoadWait { deadline_us }
             | Stage::Draining { deadline_us }
             | Stage::GroupWait { deadline_us }
-            | Stage::Auditing { deadline_us }
-            | Stage::Interrupted { deadline_us } => wakes.push(deadline_us),
+            | Stage::Auditing { deadline_us } => wakes.push(deadline_us),
             Stage::Healing | Stage::Finished => {}
         }
     }
@@ -136,7 +125,9 @@ impl Conductor {
     }
 
     fn heal(&mut self, out: &mut Vec<Action>) -> bool {
-        if self.scenario.settle.heal && self.ask_heals(out) {
+        // What was interrupted is not left as the timeline left it, but whole.
+        let heals = self.scenario.settle.heal || self.interrupted;
+        if heals && self.ask_heals(out) {
             return true;
         }
         if self.awaits_answers() {
@@ -144,7 +135,7 @@ impl Conductor {
         }
         let broken: Vec<i32> = self.view.broken().into_iter().map(|(id, _)| id).collect();
         let links = self.cut_off();
-        if self.scenario.settle.heal || (broken.is_empty() && links.is_empty()) {
+        if heals || (broken.is_empty() && links.is_empty()) {
             self.stage = Stage::IsrWait { deadline_us: self.in_s(self.scenario.settle.isr_full_s) };
         } else {
             let nodes: BTreeSet<i32> = broken.into_iter().chain(links).collect();
@@ -184,7 +175,8 @@ impl Conductor {
     }
 
     fn begin_load_wait(&mut self) {
-        self.stage = Stage::LoadWait { deadline_us: self.in_s(self.scenario.settle.drain_s) };
+        let patience_s = if self.load_stopped { STOP_DEADLINE_S } else { self.scenario.settle.drain_s };
+        self.stage = Stage::LoadWait { deadline_us: self.in_s(patience_s) };
     }
 
     fn wait_for_load(&mut self, deadline_us: i64, out: &mut Vec<Action>) -> bool {
@@ -262,29 +254,36 @@ impl Conductor {
         self.finish(End::Complete, out);
     }
 
-    /// Ctrl-C. Once load began, what is broken is healed and load stopped, within a deadline; a second one, or one when
-    /// nothing of that is left to do, finishes at once.
+    /// Ctrl-C. Once load began, it is stopped, what is broken is healed, and what was sent is audited, each within its usual
+    /// deadline; a second one finishes at once.
     pub(super) fn interrupted(&mut self, out: &mut Vec<Action>) {
         let doing = self.stage.doing().to_owned();
+        self.fall_short(Shortfall::Interrupted { doing }, out);
+        let again = std::mem::replace(&mut self.interrupted, true);
         match self.stage {
-            Stage::Interrupted { .. } => {
+            Stage::Starting { .. } => {
                 self.finish(End::Interrupted, out);
             }
-            Stage::Running | Stage::Healing | Stage::IsrWait { .. } | Stage::LoadWait { .. } => {
-                self.fall_short(Shortfall::Interrupted { doing }, out);
+            _ if again => {
                 self.stop_load(out);
-                self.stage = Stage::Interrupted { deadline_us: self.in_s(INTERRUPT_DEADLINE_S) };
-            }
-            Stage::Starting { .. } | Stage::Draining { .. } | Stage::GroupWait { .. } | Stage::Auditing { .. } => {
-                self.fall_short(Shortfall::Interrupted { doing }, out);
                 self.finish(End::Interrupted, out);
             }
-            Stage::Finished => {}
+            Stage::Running => {
+                self.stop_load(out);
+                self.stage = Stage::Healing;
+            }
+            Stage::Healing | Stage::IsrWait { .. } => self.stop_load(out),
+            Stage::LoadWait { .. } => {
+                self.stop_load(out);
+                self.begin_load_wait();
+            }
+            Stage::Draining { .. } | Stage::GroupWait { .. } | Stage::Auditing { .. } | Stage::Finished => {}
         }
     }
 
     fn finish(&mut self, end: End, out: &mut Vec<Action>) -> bool {
         self.stage = Stage::Finished;
+        let end = if self.interrupted { End::Interrupted } else { end };
         out.push(Action::Finish { end, shortfalls: self.shortfalls.clone() });
         true
     }
