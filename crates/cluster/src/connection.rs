@@ -313,7 +313,9 @@ mod tests {
         let (own, _) = listener.accept().await.expect("a connection");
         let (to_node, inbox) = mpsc::channel(64);
         let in_flight = Arc::new(Semaphore::new(1_024));
-        let around = Surroundings { links: links.clone(), to_node, in_flight, request_bytes_max: 1 << 20, own: 1 };
+        let slow_reader = Duration::from_secs(10);
+        let around =
+            Surroundings { links: links.clone(), to_node, in_flight, request_bytes_max: 1 << 20, slow_reader, own: 1 };
         (serve(own, ConnId(1), 2, true, &around), inbox, other)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -157,15 +158,14 @@ fn parse_address(text: &str) -> Result<(String, u16), EngineError> {
 /// # Errors
 /// If it cannot be read, or a line makes no sense; says which.
 pub fn read_client_config(path: &Path) -> Result<BTreeMap<String, String>, EngineError> {
-    let size = std::fs::metadata(path).map_err(EngineError::io("read", path))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(EngineError::ClientConfig {
-            path: path.into(),
-            line: 1,
-            why: format!("{size} bytes are no client settings"),
-        });
+    let file = std::fs::File::open(path).map_err(EngineError::io("read", path))?;
+    let mut bytes = Vec::new();
+    // What is not a file on a disk does not tell its size beforehand, and may have no end.
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(EngineError::io("read", path))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let why = format!("larger than {FILE_BYTES_MAX} bytes, the most that client settings have");
+        return Err(EngineError::ClientConfig { path: path.into(), line: 1, why });
     }
-    let bytes = std::fs::read(path).map_err(EngineError::io("read", path))?;
     parse_client_config(path, &bytes)
 }
 

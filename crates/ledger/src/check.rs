@@ -3,13 +3,13 @@
 //! Two passes at most: the second narrows to offsets what the first could only tell by block. Nothing is judged here.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::accounting::{Accounting, Inconclusive};
 use crate::header::{Expected, Header};
 use crate::history::Record;
-use crate::jsonl::{JsonlError, JsonlReader};
+use crate::jsonl::{JsonlError, JsonlReader, LINE_MAX};
 use crate::ledger::Ledger;
 use crate::result::Verdict;
 use crate::store::{EXTENSION, HistoryReader, MAGIC, StoreError};
@@ -122,6 +122,14 @@ pub enum CheckError {
         line: usize,
         /// Why.
         source: serde_json::Error,
+    },
+    /// A line of the timeline is longer than any event.
+    #[error("{}: line {line} is longer than {LINE_MAX} bytes", path.display())]
+    TimelineTooLong {
+        /// Which.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
     },
 }
 
@@ -355,10 +363,14 @@ fn read_timeline(path: &Path) -> Result<Option<Vec<TimelineEvent>>, CheckError> 
     let mut line = 0;
     loop {
         text.clear();
-        if lines.read_line(&mut text).map_err(fail)? == 0 {
+        let read = lines.by_ref().take(LINE_MAX).read_line(&mut text).map_err(fail)?;
+        if read == 0 {
             return Ok(Some(events));
         }
         line += 1;
+        if read as u64 == LINE_MAX && !text.ends_with('\n') {
+            return Err(CheckError::TimelineTooLong { path: file, line });
+        }
         if text.trim().is_empty() {
             continue;
         }

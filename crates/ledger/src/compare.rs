@@ -88,7 +88,8 @@ struct Quantities(BTreeMap<String, Quantity>);
 impl Quantities {
     fn add(&mut self, name: impl Into<String>, value: Option<f64>, better: Better, floor: f64) {
         if let Some(value) = value.filter(|value| value.is_finite()) {
-            self.0.insert(name.into(), Quantity { value, better, floor });
+            // The sum of nothing is −0.0: 0 has no sign here.
+            self.0.insert(name.into(), Quantity { value: value + 0.0, better, floor });
         }
     }
 

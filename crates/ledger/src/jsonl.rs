@@ -11,7 +11,7 @@ use crate::header::{HISTORY_SCHEMA, Header, Invalid};
 use crate::history::{Alien, LaneId, Outcome, Record, Tp};
 
 /// Longest line that is read, bytes.
-const LINE_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const LINE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Why a JSON-lines history cannot be read on.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,14 @@ const ASK: Duration = Duration::from_secs(10);
 /// How long a group's coordinator may take to be there.
 const COORDINATOR: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(100);
+/// How long a topic that was created a moment ago may take to be known to whichever broker is asked.
+const KNOWN: Duration = Duration::from_secs(1);
+/// How long no broker may answer before a reading member gives up.
+pub const GONE: Duration = Duration::from_secs(30);
+/// How long one question whether anybody is there may take, and how long to wait for the next.
+const PROBE: Duration = Duration::from_secs(1);
+/// How long the same trouble is not told again.
+const TOLD: Duration = Duration::from_secs(15);
 
 /// Why a hand tool gave up.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +51,15 @@ pub enum ToolError {
         what: String,
         /// The cluster's answer.
         code: RDKafkaErrorCode,
+    },
+    /// Nobody is there any more.
+    #[error(
+        "no broker has answered for {waited_s} s, so this ends. Is the cluster down? For one of this program, metricstream \
+         cluster status says; any other is reached again once its brokers stand"
+    )]
+    Gone {
+        /// How long it was waited for.
+        waited_s: u64,
     },
     /// Some messages were not acknowledged.
     #[error("{failed} of {sent} messages were not acknowledged; the first because: {first}")]
@@ -156,7 +173,10 @@ pub fn describe_topic(config: &ClientConfig, topic: &str) -> Result<Vec<Partitio
     // All topics, not the one: asking for a topic by name could create it.
     let all = reader(config)?.fetch_metadata(None, ASK).map_err(failed(format!("asking {where_}")))?;
     let found = all.topics().iter().find(|t| t.name() == topic).ok_or_else(|| {
-        ToolError::Missing(format!("there is no topic {topic}; metricstream topic list shows what there is"))
+        ToolError::Missing(format!(
+            "there is no topic {topic}. Create it: metricstream topic create {topic}; or metricstream topic list shows what \
+             there is"
+        ))
     })?;
     let mut rows: Vec<PartitionRow> = found.partitions().iter().map(PartitionRow::from).collect();
     rows.sort_by_key(|r| r.partition);
@@ -441,6 +461,17 @@ pub fn describe_group(config: &ClientConfig, group: &str) -> Result<GroupRow, To
     Ok(row)
 }
 
+/// That a topic is there. A client library asks for one that is not for a minute, and lets some clusters create it.
+fn require_topic(config: &ClientConfig, topic: &str) -> Result<(), ToolError> {
+    let deadline = Instant::now() + KNOWN;
+    loop {
+        match describe_topic(config, topic) {
+            Err(ToolError::Missing(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            answer => return answer.map(drop),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Counting {
     tally: Mutex<(u64, u64, Option<String>)>,
@@ -467,7 +498,7 @@ impl ProducerContext for Counting {
 /// Returns how many were acknowledged.
 ///
 /// # Errors
-/// If any was not, or the settings are refused.
+/// If there is no such topic, any was not acknowledged, or the settings are refused.
 pub fn produce(
     config: &ClientConfig,
     topic: &str,
@@ -475,6 +506,7 @@ pub fn produce(
     rate_per_s: Option<f64>,
     stop: &AtomicBool,
 ) -> Result<u64, ToolError> {
+    require_topic(config, topic)?;
     let producer: BaseProducer<Counting> =
         config.create_with_context(Counting::default()).map_err(failed("the client's settings"))?;
     let begun = Instant::now();
@@ -532,8 +564,90 @@ pub enum Seen {
         /// Value, as text where it is text.
         value: String,
     },
-    /// The client goes on from an error.
+    /// The client goes on from an error: what it means, and what can be done.
     Trouble(String),
+}
+
+/// What a reading client complains of: each kind once in a while, and whether anybody is there at all.
+#[derive(Default)]
+struct Troubles {
+    told: Vec<(Option<RDKafkaErrorCode>, Instant)>,
+    /// Since when nobody is known to answer, and when that was asked last.
+    unanswered: Option<(Instant, Instant)>,
+}
+
+impl Troubles {
+    /// An error; its text, if it is to be told.
+    fn hear(&mut self, error: &KafkaError, topic: &str) -> Option<String> {
+        let (now, code) = (Instant::now(), error.rdkafka_error_code());
+        if code.is_some_and(is_about_connections) {
+            self.unanswered.get_or_insert((now, now));
+        }
+        self.told.retain(|(_, at)| now.duration_since(*at) < TOLD);
+        if self.told.iter().any(|(told, _)| *told == code) {
+            return None;
+        }
+        self.told.push((code, now));
+        Some(code.and_then(|code| meaning(code, topic)).unwrap_or_else(|| format!("{error}; the client goes on")))
+    }
+
+    /// A message came: what was, is over.
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Asks whether a broker is there, where that is in doubt.
+    fn probe(&mut self, consumer: &BaseConsumer<Watching>, topic: &str) -> Result<(), ToolError> {
+        let Some((since, asked)) = self.unanswered.filter(|(_, asked)| asked.elapsed() >= PROBE) else { return Ok(()) };
+        if consumer.fetch_metadata(Some(topic), PROBE).is_ok() {
+            self.unanswered = None;
+        } else if since.elapsed() >= GONE {
+            return Err(ToolError::Gone { waited_s: GONE.as_secs() });
+        } else {
+            self.unanswered = Some((since, asked.max(Instant::now())));
+        }
+        Ok(())
+    }
+}
+
+const fn is_about_connections(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+    )
+}
+
+/// What an error means to a reading member that goes on from it, and what can be done.
+fn meaning(code: RDKafkaErrorCode, topic: &str) -> Option<String> {
+    Some(match code {
+        RDKafkaErrorCode::AllBrokersDown => {
+            format!(
+                "no broker answers. The client tries again for {} s; is the cluster down? metricstream cluster status",
+                GONE.as_secs()
+            )
+        }
+        RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut => {
+            "a broker went away or does not answer. The client goes on with the others, and connects again by itself"
+                .to_owned()
+        }
+        RDKafkaErrorCode::Resolve => {
+            "a broker's host name cannot be resolved. Check the address, and advertised.listeners of the cluster"
+                .to_owned()
+        }
+        RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => {
+            format!(
+                "there is no topic {topic} yet. It is read once it is there; create it: metricstream topic create {topic}"
+            )
+        }
+        RDKafkaErrorCode::PollExceeded => "this member stood still for longer than max.poll.interval.ms, and its \
+             partitions went to others. It joins again by itself"
+            .to_owned(),
+        code if !remedy_of_code(code).is_empty() => format!("{code}{}", remedy_of_code(code)),
+        _ => return None,
+    })
 }
 
 struct Watching {
@@ -561,7 +675,7 @@ impl ConsumerContext for Watching {
 /// everything away and gives some of it back: only what it settles on is told.
 ///
 /// # Errors
-/// If the settings are refused or the topic cannot be subscribed to.
+/// If the settings are refused, the topic cannot be subscribed to, or no broker answers for [`GONE`].
 pub fn consume(
     config: &ClientConfig,
     topic: &str,
@@ -580,6 +694,7 @@ pub fn consume(
     let mut read = 0_u64;
     let mut last = None::<Instant>;
     let mut settling = false;
+    let mut troubles = Troubles::default();
     while !stop.load(Ordering::Relaxed) && count.is_none_or(|n| read < n) {
         let polled = consumer.poll(Duration::from_millis(100));
         let (before, after) = consumer.context().owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -590,9 +705,10 @@ pub fn consume(
             settling = true;
         }
         match polled {
-            None => {}
-            Some(Err(error)) => tell(Seen::Trouble(error.to_string())),
+            None => troubles.probe(&consumer, topic)?,
+            Some(Err(error)) => troubles.hear(&error, topic).into_iter().for_each(|text| tell(Seen::Trouble(text))),
             Some(Ok(message)) => {
+                troubles.forget();
                 if settling && let Some(last) = last {
                     tell(Seen::Resumed { paused: last.elapsed() });
                 }

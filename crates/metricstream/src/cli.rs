@@ -90,6 +90,15 @@ pub(crate) enum EngineName {
     Remote,
 }
 
+/// Where a cluster that stays comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub(crate) enum OwnEngine {
+    /// A replicated cluster inside this program; nothing needs to be installed
+    Embedded,
+    /// Apache Kafka processes on this machine
+    Kafka,
+}
+
 /// Timer profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum ProfileName {
@@ -143,6 +152,9 @@ pub(crate) struct RunArgs {
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+    /// No live view and no timeline while it runs: only the result, and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     /// Engine kafka: its version; default: the newest that runs on Java 17
     #[arg(long, value_name = "VERSION")]
     pub(crate) kafka_version: Option<String>,
@@ -202,8 +214,8 @@ pub(crate) enum ScenarioCommand {
         after_help = "Example:\n  metricstream scenario show broker-failure > mine.toml\n  metricstream scenario validate mine.toml"
     )]
     Validate {
-        /// Path of a TOML file
-        file: PathBuf,
+        /// Path of a TOML file, or a built-in name
+        file: String,
     },
 }
 
@@ -300,7 +312,7 @@ pub(crate) struct UpArgs {
     pub(crate) data: Option<PathBuf>,
     /// Where the cluster comes from
     #[arg(long, value_enum, default_value = "kafka")]
-    pub(crate) engine: EngineName,
+    pub(crate) engine: OwnEngine,
     /// Engine embedded: switch on a historic behaviour or seeded bug; may be repeated
     #[arg(long = "flaw", value_name = "FLAW")]
     #[serde(default)]

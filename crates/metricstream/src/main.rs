@@ -19,6 +19,7 @@ mod supervisor;
 use clap::Parser;
 use cli::{Cli, Command};
 use exit::{Code, Ending, Failure};
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|said| {
@@ -48,10 +49,21 @@ fn in_runtime(command: Command) -> Ending {
         .enable_all()
         .build()
         .map_err(|e| Failure::environment(format!("cannot start: {e}")))?;
-    let ending = runtime.block_on(dispatch(command));
+    let ending = runtime.block_on(async {
+        survive_file_size_limits()?;
+        dispatch(command).await
+    });
     // Whatever still blocks (a client library's thread) must not keep a finished program alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     ending
+}
+
+/// A file that may not grow further (`ulimit -f`) is then refused like one on a full disk, instead of the signal's end of
+/// the program where it stands. Caught, not ignored: what this program starts has the signal's own meaning again.
+fn survive_file_size_limits() -> std::io::Result<()> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays when its listener goes.
+    signal(kind).map(drop)
 }
 
 async fn dispatch(command: Command) -> Ending {

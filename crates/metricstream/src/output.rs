@@ -23,6 +23,11 @@ pub(crate) fn stdout() -> Stdout {
     Stdout { width: seen.or(asked).unwrap_or(80).clamp(60, 160), colour: terminal && !no_colour() && !dumb }
 }
 
+/// Columns of the terminal that standard output is; none if it is none.
+pub(crate) fn terminal_width() -> Option<usize> {
+    std::io::stdout().is_terminal().then(|| stdout().width)
+}
+
 /// <https://no-color.org>: set and not empty.
 pub(crate) fn no_colour() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())

@@ -3,10 +3,14 @@
 use std::io::Read;
 use std::path::Path;
 
+use metricstream_report::text::wrap;
 use metricstream_scenario::{Claim, Profile, Scenario, builtin, overrides, to_toml};
 
 use crate::cli::ProfileName;
 use crate::exit::Failure;
+
+/// Columns of the list of names in a message.
+const LIST_COLUMNS: usize = 76;
 
 /// The text of a built-in scenario or of a file.
 ///
@@ -22,7 +26,11 @@ pub(crate) fn text(name: &str) -> Result<String, Failure> {
         return file(path);
     }
     let names: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
-    Err(Failure::usage(format!("there is no scenario {name}: built in are {}; or name a TOML file", names.join(", "))))
+    Err(Failure::usage(format!(
+        "there is no scenario {name}{}\nNeither a file of that name is here, nor is one built in. Built in are:\n  {}",
+        builtin::nearest(name),
+        wrap(&names.join(", "), LIST_COLUMNS).join("\n  ")
+    )))
 }
 
 /// The text of a scenario file.
@@ -37,7 +45,18 @@ pub(crate) fn file(path: &Path) -> Result<String, Failure> {
     let limit_bytes = metricstream_scenario::MAX_FILE_BYTES as u64;
     // What is not a file on a disk does not tell its size beforehand.
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
+    let file = std::fs::File::open(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let built_in = if builtin::find(stem).is_some() {
+                format!("; a scenario {stem} is built in: name it without folder and ending")
+            } else {
+                builtin::nearest(stem)
+            };
+            fail(&format!("there is no such file{built_in}"))
+        }
+        _ => fail(&e),
+    })?;
     file.take(limit_bytes + 1).read_to_string(&mut text).map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidData => fail(&"it is no text in UTF-8, so no TOML"),
         _ => fail(&e),

@@ -47,6 +47,19 @@ fn what_is_no_scenario_file_is_told_so() {
 }
 
 #[test]
+fn a_scenario_that_is_not_there_says_what_was_looked_for_and_what_is_like_it() {
+    for command in [&["run"][..], &["scenario", "validate"], &["scenario", "show"]] {
+        let with = |name: &str, parts: &[&str]| refused(&[command, &[name]].concat(), parts);
+        with(
+            "broker-failur",
+            &["no scenario broker-failur; did you mean `broker-failure`?", "Neither a file", "chaos"],
+        );
+        with("nosuch", &["no scenario nosuch", "Neither a file", "Built in are:\n  broker-failure, "]);
+        with("mine/chaos.toml", &["mine/chaos.toml: there is no such file", "chaos is built in"]);
+    }
+}
+
+#[test]
 fn numbers_that_make_no_sense_are_shown_at_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let step = |at: &str| format!("name='x'\n[[timeline]]\nid='k'\n{at}\ndo='kill'\ntarget='broker 1'\n");
@@ -87,6 +100,7 @@ fn options_that_make_no_sense_are_refused_before_anything_starts() {
     refused(&["run", "--repeat", "2", "--out", dir.path().to_str().unwrap()], &["not empty"]);
     refused(&["run", "--engine", "kafka", "--kafka-version", "newest"], &["newest", "4.1.1"]);
     refused(&["run", "--engine", "cloud"], &["cloud", "embedded", "kafka", "remote"]);
+    refused(&["cluster", "up", "--engine", "remote"], &["remote", "embedded, kafka"]);
     refused(&["cluster", "wait", "--timeout", "soon"], &["soon", "60s"]);
     refused(&["cluster", "up", "--name", "../x"], &["--name", "letters"]);
     refused(&["cluster", "up", "--topic", "metrics:6"], &["--topic metrics:6", "NAME:PARTITIONS:REPLICATION"]);

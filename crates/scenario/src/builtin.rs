@@ -1,5 +1,7 @@
 //! The scenarios of the repository's `scenarios` folder, compiled in. What each exists to show is said in its file.
 
+use crate::error::did_you_mean;
+
 /// A scenario that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Builtin {
@@ -37,6 +39,11 @@ const ALL: &[Builtin] = &[
 /// Every built-in scenario, in the order in which they are worth reading.
 pub fn all() -> &'static [Builtin] {
     ALL
+}
+
+/// "; did you mean `x`?" where a built-in scenario has nearly this name, else nothing.
+pub fn nearest(name: &str) -> String {
+    did_you_mean(name, ALL.iter().map(|builtin| builtin.name))
 }
 
 /// The built-in scenario with this name.

@@ -94,6 +94,16 @@ fn an_override_that_breaks_the_rest_of_the_file_is_named() {
 }
 
 #[test]
+fn what_follows_from_a_wrong_step_is_no_error_of_its_own() {
+    let errors = set(&["timeline.kill-2.target=\"broker 9\""]).expect_err("there is no broker 9");
+    assert_eq!(errors.errors.len(), 1, "{errors}");
+    assert!(errors.to_string().contains("there is no node 9"), "{errors}");
+    // Both steps come too late, and that is all that is wrong with either.
+    let errors = set(&["workload.duration_s=5"]).expect_err("the kill comes after the load");
+    assert_eq!(errors.to_string().matches("after load has ended").count(), errors.errors.len(), "{errors}");
+}
+
+#[test]
 fn what_is_no_override_says_what_one_looks_like() {
     let errors = split("topology.brokers").expect_err("no =");
     assert!(errors.to_string().contains("PATH=VALUE, such as topology.brokers=5"), "{errors}");

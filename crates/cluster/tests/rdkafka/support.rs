@@ -79,10 +79,6 @@ pub(crate) fn consumer(cluster: &Cluster, group: &str, more: &[(&str, &str)]) ->
     config.create().expect("a consumer")
 }
 
-/// The two protocols of groups, as settings.
-pub(crate) const PROTOCOLS: [&[(&str, &str)]; 2] =
-    [&[("group.protocol", "classic"), ("heartbeat.interval.ms", "100")], &[("group.protocol", "consumer")]];
-
 pub(crate) fn admin(cluster: &Cluster) -> AdminClient<DefaultClientContext> {
     client(cluster).create().expect("an admin client")
 }

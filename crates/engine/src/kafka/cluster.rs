@@ -266,6 +266,7 @@ impl Inner {
         let java = Java::find()?;
         let java_version = java.version.clone();
         let kafka: Installed = wanted.find_or_install(progress)?;
+        progress("starting the cluster");
         for folder in [&spec.base_dir, &spec.logs_dir] {
             if !folder.is_absolute() {
                 return Err(EngineError::Path { path: folder.clone() });

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::cli::{ClusterCommand, EngineName, Format, NodeArgs, UpArgs};
+use crate::cli::{ClusterCommand, Format, NodeArgs, OwnEngine, UpArgs};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -65,20 +65,27 @@ async fn act(action: NodeAction, node: &NodeArgs) -> Ending {
 }
 
 async fn wait(name: &str, isr_full: bool, timeout: Duration) -> Ending {
-    let deadline = Instant::now() + timeout;
-    let what = if isr_full { "waiting until every ISR is full" } else { "waiting until every partition has a leader" };
-    let _spinner = Spinner::on_terminal(what);
+    let begun = Instant::now();
+    let spinner = Spinner::begin();
+    let mut told = String::new();
     loop {
         let status = protocol::status(name).await?;
-        let ready = status.partitions.iter().all(|p| p.leader >= 0);
-        if if isr_full { status.isr_full() } else { ready } {
+        let missing = if isr_full { status.missing() } else { status.leaderless() };
+        if missing.is_empty() {
+            drop(spinner);
+            let what = if isr_full { "every ISR is full" } else { "every partition has a leader" };
+            output::note(&format!("{what} ({:.1} s)", begun.elapsed().as_secs_f64()));
             return Ok(Code::Pass);
         }
-        if Instant::now() >= deadline {
+        if begun.elapsed() >= timeout {
             return Err(Failure {
                 code: Code::Violated,
-                error: anyhow::anyhow!("waited {} s; {}", timeout.as_secs_f64(), status.missing()),
+                error: anyhow::anyhow!("waited {} s; {missing}", timeout.as_secs_f64()),
             });
+        }
+        if missing != told {
+            spinner.step(&missing);
+            told = missing;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -116,13 +123,10 @@ fn describe(status: &Status) -> String {
 }
 
 async fn up(args: UpArgs) -> Ending {
-    if args.engine == EngineName::Remote {
-        return Err(Failure::usage("engine remote starts no clusters; use --engine embedded or kafka"));
-    }
-    if args.engine == EngineName::Kafka && !args.flaws.is_empty() {
+    if args.engine == OwnEngine::Kafka && !args.flaws.is_empty() {
         return Err(Failure::usage("--flaw is of the embedded cluster: --engine embedded"));
     }
-    if args.engine == EngineName::Embedded && args.kafka_version.is_some() {
+    if args.engine == OwnEngine::Embedded && args.kafka_version.is_some() {
         return Err(Failure::usage("--kafka-version is of Apache Kafka: --engine kafka"));
     }
     if args.detach {

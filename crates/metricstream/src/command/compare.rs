@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use metricstream_ledger::compare::{Difference, SummaryRow, compare_medians, summary};
-use metricstream_ledger::result::RunResult;
+use metricstream_ledger::result::{RunResult, Verdict};
 use metricstream_scenario::Scenario;
 
 use crate::cli::Format;
@@ -14,20 +14,74 @@ use crate::output;
 /// The largest result that is read; a cut one is no JSON.
 const RESULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The summary of repeated runs, for people.
-pub(crate) fn summary_text(results: &[RunResult]) -> String {
-    let mut text = format!("\n{} runs: mean ± coefficient of variation\n", results.len());
-    for row in summary(results) {
-        let variation = row.variation.map_or_else(|| "–".to_owned(), |v| format!("{:.0} %", v * 100.0));
-        text.push_str(&format!("  {:52} {:12.3} ± {variation} (of {})\n", row.quantity, row.mean, row.runs));
-    }
-    text
+/// What several runs of one scenario come to.
+pub(crate) struct Trials<'a> {
+    /// Those that were made.
+    pub(crate) results: &'a [RunResult],
+    /// How many were asked for.
+    pub(crate) wanted: usize,
 }
 
-/// The summary as a file and as a document.
-pub(crate) fn summary_json(results: &[RunResult]) -> serde_json::Value {
-    let rows: Vec<SummaryRow> = summary(results);
-    serde_json::json!({ "runs": results.len(), "quantities": rows })
+impl Trials<'_> {
+    fn with(&self, verdict: Verdict) -> usize {
+        self.results.iter().filter(|result| result.verdict == verdict).count()
+    }
+
+    /// Worst first: one violation is one, however often it did not show.
+    fn verdict(&self) -> Verdict {
+        if self.with(Verdict::Fail) > 0 {
+            Verdict::Fail
+        } else if self.with(Verdict::Pass) == self.wanted {
+            Verdict::Pass
+        } else {
+            Verdict::Inconclusive
+        }
+    }
+
+    /// `2 of 3 passed: 1 failed`.
+    fn line(&self) -> String {
+        let others = [
+            (self.with(Verdict::Fail), "failed"),
+            (self.with(Verdict::Inconclusive), "inconclusive"),
+            (self.wanted.saturating_sub(self.results.len()), "not made"),
+        ];
+        let others: Vec<String> =
+            others.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let passed = format!("{} of {} passed", self.with(Verdict::Pass), self.wanted);
+        if others.is_empty() { passed } else { format!("{passed}: {}", others.join(", ")) }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self, width: usize) -> String {
+        /// Columns beside the name: indent, mean, variation, number of runs.
+        const NUMBERS: usize = 36;
+        let rows = summary(self.results);
+        let longest = rows.iter().map(|row| row.quantity.len()).max().unwrap_or(0);
+        let name = longest.min(width.saturating_sub(NUMBERS));
+        let mut text = format!("\n{} runs: mean ± coefficient of variation\n", self.results.len());
+        for row in rows {
+            let variation = row.variation.map_or_else(|| "–".to_owned(), |v| format!("{:.0} %", v * 100.0));
+            // What rounds to nothing has no sign.
+            let mean = if row.mean.abs() < 0.000_5 { 0.0 } else { row.mean };
+            text.push_str(&format!("  {:name$} {mean:12.3} ± {variation} (of {})\n", row.quantity, row.runs));
+        }
+        text.push_str(&format!("\n{}\n", self.line()));
+        text
+    }
+
+    /// As a file and as a document.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let rows: Vec<SummaryRow> = summary(self.results);
+        serde_json::json!({
+            "verdict": self.verdict(),
+            "wanted": self.wanted,
+            "runs": self.results.len(),
+            "passed": self.with(Verdict::Pass),
+            "failed": self.with(Verdict::Fail),
+            "inconclusive": self.with(Verdict::Inconclusive),
+            "quantities": rows,
+        })
+    }
 }
 
 /// Says what is worse than the baseline by more than is allowed. Whether anything is.

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use metricstream_load::tools::{self, Seen};
+use metricstream_report::text::{columns, fit, thousands};
 use serde_json::json;
 
 use super::produce::stop_on_interrupt;
@@ -63,9 +64,22 @@ fn assignment(args: &ConsumeArgs) -> Result<Vec<(&'static str, &str)>, Failure> 
     }
 }
 
+/// A value on one line of a terminal, which it cannot command. A pipe gets it as it is.
+fn readable(value: &str, width: usize) -> String {
+    let plain: String = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if columns(&plain) <= width {
+        return plain;
+    }
+    let size = format!(" {} bytes", thousands(value.len() as u64));
+    format!("{}{size}", fit(&plain, width.saturating_sub(columns(&size))))
+}
+
 fn print(seen: &Seen, format: Format) {
     let line = match (seen, format) {
-        (Seen::Message { value, .. }, Format::Text) => value.clone(),
+        (Seen::Message { value, .. }, Format::Text) => match output::terminal_width() {
+            Some(width) => readable(value, width),
+            None => value.clone(),
+        },
         (Seen::Message { partition, offset, value }, Format::Json) => {
             json!({"partition": partition, "offset": offset, "value": value}).to_string()
         }
@@ -79,4 +93,18 @@ fn print(seen: &Seen, format: Format) {
         }
     };
     output::print(&format!("{line}\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_takes_one_line_of_a_terminal_and_a_short_one_stays() {
+        assert_eq!(readable("cpu=0.75", 80), "cpu=0.75");
+        assert_eq!(readable("a\u{1b}[2Jb\n", 80), "a\u{fffd}[2Jb\u{fffd}");
+        let long = readable(&format!("metric-7 {}", ".".repeat(1191)), 80);
+        assert!(long.starts_with("metric-7 ....") && long.ends_with("… 1,200 bytes"), "{long}");
+        assert_eq!(columns(&long), 80);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use metricstream_ledger::result::{RunResult, Verdict};
+use metricstream_ledger::result::Verdict;
 use metricstream_report::terminal::{Options, render};
 use metricstream_report::view::View;
 use metricstream_scenario::Scenario;
@@ -16,7 +16,7 @@ use crate::drive::topics::TopicRules;
 use crate::drive::{self, Finished, Place, Trial};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
-use crate::live::Follower;
+use crate::live::{Follower, Show};
 use crate::rundir::{self, RunDir};
 use crate::{output, source};
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
             strict: args.strict,
             properties: properties.clone(),
         };
-        let follower = Follower::begin(&scenario, engine_word(args.engine), seed, args.format == Format::Json);
+        let follower = Follower::begin(&scenario, engine_word(args.engine), seed, show_of(&args));
         let (watch, mut tell) = (follower.watch(), follower.tell());
         let finished = Box::pin(drive::run(trial, interrupt.clone(), watch, &mut tell)).await;
         // The terminal is given back before anything else is said on it.
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
         }
     }
     if let Some(trials) = &trials
-        && !sum_up(trials, &results, args.format)
+        && !sum_up(trials, &compare::Trials { results: &results, wanted: args.repeat as usize }, args.format)
     {
         worst = worse(worst, Code::Environment);
     }
@@ -92,15 +92,17 @@ pub(crate) async fn run(args: RunArgs) -> Ending {
 }
 
 /// What several runs come to, in their folder and for people; whether it could be written.
-fn sum_up(trials: &Path, results: &[RunResult], format: Format) -> bool {
-    let summary = compare::summary_json(results);
-    let written = std::fs::write(trials.join("summary.json"), format!("{summary:#}\n"));
+fn sum_up(folder: &Path, trials: &compare::Trials<'_>, format: Format) -> bool {
+    let summary = trials.json();
+    let written = std::fs::write(folder.join("summary.json"), format!("{summary:#}\n"));
     if let Err(error) = &written {
-        output::note(&format!("error: {}: {error}", trials.join("summary.json").display()));
+        output::note(&format!("error: {}: {error}", folder.join("summary.json").display()));
     }
     match format {
-        Format::Text => output::print(&compare::summary_text(results)),
-        Format::Json => output::print(&format!("{:#}\n", json!({ "results": results, "summary": summary }))),
+        Format::Text => output::print(&trials.text(output::stdout().width)),
+        Format::Json => {
+            output::print(&format!("{:#}\n", json!({ "results": trials.results, "summary": summary })));
+        }
     }
     written.is_ok()
 }
@@ -196,6 +198,15 @@ fn engine_word(engine: EngineName) -> &'static str {
         EngineName::Embedded => "embedded",
         EngineName::Kafka => "kafka",
         EngineName::Remote => "remote",
+    }
+}
+
+/// How much of a run is seen while it goes on.
+fn show_of(args: &RunArgs) -> Show {
+    match (args.quiet, args.format) {
+        (true, _) => Show::Nothing,
+        (false, Format::Json) => Show::Lines,
+        (false, Format::Text) => Show::View,
     }
 }
 

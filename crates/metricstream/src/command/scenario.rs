@@ -1,6 +1,6 @@
 //! `scenario list｜show｜validate`.
 
-use metricstream_report::text::wrap;
+use metricstream_report::text::{columns, wrap};
 use metricstream_scenario::{builtin, explain, parse, to_toml};
 use serde_json::json;
 
@@ -8,20 +8,23 @@ use crate::cli::{Format, ScenarioCommand};
 use crate::exit::{Code, Ending, Failure};
 use crate::{output, source};
 
+/// How much further in the rest of a broken line stands, columns.
+const FURTHER: usize = 5;
+
 pub(crate) fn run(what: ScenarioCommand) -> Ending {
     match what {
         ScenarioCommand::List { format } => list(format),
         ScenarioCommand::Show { name, set, profile } => {
             let scenario = source::load(&name, &set, profile)?;
-            output::print(&format!("{}\n{}", to_toml(&scenario), explain(&scenario)));
+            let comments = wrapped(&explain(&scenario), output::stdout().width);
+            output::print(&format!("{}\n{comments}", to_toml(&scenario)));
             Ok(Code::Pass)
         }
         ScenarioCommand::Validate { file } => {
-            let text = source::file(&file)?;
-            let scenario = parse(&text).map_err(|e| Failure::usage(format!("{}\n{e}", file.display())))?;
+            let text = source::text(&file)?;
+            let scenario = parse(&text).map_err(|e| Failure::usage(format!("{file}\n{e}")))?;
             output::print(&format!(
-                "{}: scenario {} is valid: {} steps, {} claims\n",
-                file.display(),
+                "{file}: scenario {} is valid: {} steps, {} claims\n",
                 scenario.name,
                 scenario.timeline.len(),
                 scenario.claims.len()
@@ -60,6 +63,25 @@ fn list(format: Format) -> Ending {
     Ok(Code::Pass)
 }
 
+/// Comment lines, broken where they are too long; what follows stands further in.
+fn wrapped(comments: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in comments.lines() {
+        let text = line.trim_start_matches(['#', ' ']);
+        let indent = columns(line) - columns(text);
+        if columns(line) <= width || !line.starts_with('#') {
+            out.push_str(&format!("{line}\n"));
+            continue;
+        }
+        let mut left = line[..line.len() - text.len()].to_owned();
+        for part in wrap(text, width.saturating_sub(indent + FURTHER).max(1)) {
+            out.push_str(&format!("{left}{part}\n"));
+            left = format!("#{:1$}", "", indent + FURTHER - 1);
+        }
+    }
+    out
+}
+
 /// The first statement of a description.
 fn gist(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -70,6 +92,17 @@ fn gist(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_comment_is_broken_into_comments() {
+        let long = "# short\n#   yes  nothing acknowledged in metrics is lost: acks=all, no unclean election\n";
+        let short = wrapped(long, 40);
+        assert_eq!(
+            short,
+            "# short\n#   yes  nothing acknowledged in\n#        metrics is lost: acks=all,\n#        no unclean election\n"
+        );
+        assert_eq!(wrapped(long, 90), long);
+    }
 
     #[test]
     fn the_gist_of_a_description_is_a_whole_statement() {

@@ -153,7 +153,7 @@ async fn start(
             let base_dir = std::env::temp_dir().join(format!("metricstream-{}-{}", std::process::id(), monotonic_ns()));
             let spec = engine::spec(&scenario.name, &scenario.topology, base_dir, trial.dir.path().to_path_buf())?;
             let topics = scenario.topology.topics.clone();
-            watch.doing("starting the cluster");
+            // That it starts, the engine says, once what it needs is there.
             let telling = Arc::clone(watch);
             let progress = move |what: &str| telling.doing(what);
             tokio::select! {
@@ -341,6 +341,9 @@ impl Drive {
                 }
                 () = interrupt.wait_for(self.interrupted + 1) => {
                     self.interrupted += 1;
+                    if self.interrupted == 1 {
+                        self.watch.doing("interrupted: starting what is down, then stopping; Ctrl-C again skips that");
+                    }
                     self.feed(&Event::Interrupted, tell);
                 }
             }

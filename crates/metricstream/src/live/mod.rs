@@ -33,12 +33,22 @@ pub(crate) struct Follower {
     drawing: Option<JoinHandle<()>>,
 }
 
+/// What is shown of a run while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// A live view, where there is a terminal to draw on; else the lines.
+    View,
+    /// Lines on standard error: standard output is for a machine.
+    Lines,
+    /// Nothing.
+    Nothing,
+}
+
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     engine: String,
-    /// Timeline lines go nowhere: standard output is for a machine.
-    quiet: bool,
+    show: Show,
 }
 
 struct State {
@@ -51,8 +61,8 @@ struct State {
 }
 
 impl Follower {
-    /// Begins to follow. `machine`: standard output is for a machine, so no timeline is told.
-    pub(crate) fn begin(scenario: &Scenario, engine: &str, seed: u64, machine: bool) -> Self {
+    /// Begins to follow.
+    pub(crate) fn begin(scenario: &Scenario, engine: &str, seed: u64, show: Show) -> Self {
         let state = State {
             live: Live::new(scenario, engine, seed),
             load: None,
@@ -60,13 +70,9 @@ impl Follower {
             read_us: i64::MIN,
             ended: false,
         };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            engine: engine.to_owned(),
-            quiet: machine,
-        });
-        let drawing = (!machine && wanted()).then(Screen::open).flatten().and_then(|screen| {
+        let engine = engine.to_owned();
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), engine, show });
+        let drawing = (show == Show::View && wanted()).then(Screen::open).flatten().and_then(|screen| {
             let shared = Arc::clone(&shared);
             let colour = !output::no_colour();
             // Without a thread to draw on, the screen is closed as it is dropped and lines are told.
@@ -121,12 +127,17 @@ impl Shared {
 
     fn event(&self, event: &TimelineEvent) {
         self.state().live.event(event);
-        if screen::is_open() || self.quiet {
+        if !self.tells_lines() {
             return;
         }
         if let Some(line) = live::line(event, &self.engine) {
             output::note(&format!("{:8.2}  {}", event.at_us as f64 / 1e6, line.text));
         }
+    }
+
+    /// Whether what happens is told line by line.
+    fn tells_lines(&self) -> bool {
+        self.show != Show::Nothing && !screen::is_open()
     }
 
     /// Draws until the end, or until the terminal was given back or refuses.
@@ -179,7 +190,7 @@ impl State {
 impl Watch for Shared {
     fn doing(&self, what: &str) {
         self.state().live.doing(what);
-        if !screen::is_open() {
+        if self.tells_lines() {
             output::note(what);
         }
     }

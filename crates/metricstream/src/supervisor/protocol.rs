@@ -14,6 +14,11 @@ use crate::exit::Failure;
 /// The longest line that either side reads, bytes.
 pub(crate) const LINE_LIMIT_BYTES: u64 = 1 << 20;
 
+/// The role of a node that is a broker, also if it is a controller too.
+pub(crate) const BROKER: &str = "broker";
+/// Partitions that are named where many lack something.
+const PARTITIONS_SHOWN: usize = 6;
+
 /// What can be done to one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,6 +93,9 @@ pub(crate) struct Node {
     pub(crate) state: String,
     /// Whether the controller fenced it; none for a controller or while no controller answers.
     pub(crate) fenced: Option<bool>,
+    /// Whether it was started again and the controller still speaks of the one before: it has not registered yet.
+    #[serde(default)]
+    pub(crate) unregistered: bool,
     pub(crate) pid: Option<u32>,
     pub(crate) port: u16,
     pub(crate) log: String,
@@ -104,27 +112,41 @@ pub(crate) struct Partition {
 }
 
 impl Status {
-    /// Every broker up and unfenced, every replica in sync.
-    pub(crate) fn isr_full(&self) -> bool {
-        self.nodes.iter().all(|n| n.state == "running" && n.fenced != Some(true))
-            && self.nodes.iter().any(|n| n.fenced == Some(false))
-            && self.partitions.iter().all(|p| p.leader >= 0 && p.isr.len() == p.replicas.len())
+    /// What keeps the cluster from being whole, for people: every node up; every broker registered since it was started,
+    /// and unfenced; every replica in sync. Empty if nothing does.
+    pub(crate) fn missing(&self) -> String {
+        let of_node = |n: &Node| n.missing().map(|what| format!("{} {} {what}", n.role, n.id));
+        let mut out: Vec<String> = self.nodes.iter().filter_map(of_node).collect();
+        let short = |p: &&Partition| p.leader < 0 || p.isr.len() < p.replicas.len();
+        out.extend(named("not every replica is in sync", self.partitions.iter().filter(short)));
+        out.join("; ")
     }
 
-    /// What keeps it from being so, for people.
-    pub(crate) fn missing(&self) -> String {
-        let mut out: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|n| n.state != "running" || n.fenced == Some(true))
-            .map(|n| format!("{} {} is {}", n.role, n.id, if n.state == "running" { "fenced" } else { &n.state }))
-            .collect();
-        let short = self.partitions.iter().filter(|p| p.isr.len() < p.replicas.len());
-        let short: Vec<String> = short.map(|p| format!("{}-{}", p.topic, p.partition)).collect();
-        if !short.is_empty() {
-            out.push(format!("not every replica is in sync: {}", short.join(", ")));
+    /// The partitions that have no leader, for people. Empty if there is none.
+    pub(crate) fn leaderless(&self) -> String {
+        named("no leader", self.partitions.iter().filter(|p| p.leader < 0)).unwrap_or_default()
+    }
+}
+
+/// What some partitions lack, and which they are.
+fn named<'p>(what: &str, which: impl Iterator<Item = &'p Partition>) -> Option<String> {
+    let all: Vec<String> = which.map(|p| format!("{}-{}", p.topic, p.partition)).collect();
+    let shown = all.iter().take(PARTITIONS_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let more = all.len().saturating_sub(PARTITIONS_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!all.is_empty()).then(|| format!("{what}: {shown}{more}"))
+}
+
+impl Node {
+    /// What it lacks to do its part.
+    fn missing(&self) -> Option<String> {
+        match (self.state.as_str(), self.fenced) {
+            ("running", _) if self.unregistered => Some("has not registered since it was started".to_owned()),
+            ("running", Some(true)) => Some("is fenced".to_owned()),
+            ("running", None) if self.role == BROKER => Some("is not known to the controller yet".to_owned()),
+            ("running", _) => None,
+            (other, _) => Some(format!("is {other}")),
         }
-        if out.is_empty() { "no broker is known to be unfenced yet".to_owned() } else { out.join("; ") }
     }
 }
 
@@ -213,6 +235,51 @@ mod tests {
         for bad in ["", "../x", "a/b", "a b", &"x".repeat(41)] {
             assert_eq!(socket_path(bad).unwrap_err().code, crate::exit::Code::Usage, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_broker_that_was_started_again_counts_once_it_has_registered_again() {
+        let node = |id, fenced, unregistered| Node {
+            id,
+            role: BROKER.to_owned(),
+            state: "running".to_owned(),
+            fenced,
+            unregistered,
+            pid: None,
+            port: 1,
+            log: String::new(),
+        };
+        let partition = |isr: &[i32]| Partition {
+            topic: "metrics".to_owned(),
+            partition: 0,
+            leader: 1,
+            replicas: vec![1, 2],
+            isr: isr.to_vec(),
+        };
+        let status = |second: Node, isr: &[i32]| Status {
+            name: String::new(),
+            engine: String::new(),
+            version: String::new(),
+            profile: String::new(),
+            bootstrap: String::new(),
+            data_dir: String::new(),
+            pid: 1,
+            active_controller: Some(1),
+            flaws: Vec::new(),
+            nodes: vec![node(1, Some(false), false), second],
+            partitions: vec![partition(isr)],
+        };
+        // Within its session nobody has noticed that it was gone: its ISR is still full, and not its own.
+        for (second, isr, missing) in [
+            (node(2, Some(false), true), &[1, 2][..], "broker 2 has not registered since it was started"),
+            (node(2, Some(true), false), &[1], "broker 2 is fenced; not every replica is in sync: metrics-0"),
+            (node(2, None, false), &[1, 2], "broker 2 is not known to the controller yet"),
+            (node(2, Some(false), false), &[1], "not every replica is in sync: metrics-0"),
+        ] {
+            let status = status(second, isr);
+            assert_eq!(status.missing(), missing);
+        }
+        assert_eq!(status(node(2, Some(false), false), &[1, 2]).missing(), "");
     }
 
     #[test]

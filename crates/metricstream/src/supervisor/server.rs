@@ -1,11 +1,13 @@
 //! The owner of a cluster that stays: starts it, answers on its control socket, and takes it down.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metricstream_engine::embedded::Wanted;
+use metricstream_engine::observer::Image;
 use metricstream_engine::{ClusterSpec, Engine, FaultKind, Role};
 use metricstream_scenario::{Controllers, Topic, Topology};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -13,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::protocol::{self, Answer, LINE_LIMIT_BYTES, NodeAction, Request, Status};
-use crate::cli::{EngineName, ProfileName, UpArgs};
+use crate::cli::{OwnEngine, ProfileName, UpArgs};
 use crate::drive::engine::{self, failure, spec};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
@@ -38,6 +40,14 @@ struct Owner {
     profile: ProfileName,
     data_dir: PathBuf,
     engine: Engine,
+    /// By broker that was started again: the broker epoch that the controller knew then. What it says of that epoch is of
+    /// the process before.
+    stale: Mutex<BTreeMap<i32, Option<i64>>>,
+}
+
+/// The epoch of a broker's last registration.
+fn epoch_of(image: &Image, node: i32) -> Option<i64> {
+    image.brokers.get(&node).map(|broker| broker.broker_epoch)
 }
 
 /// Starts a cluster, says so through `ready`, and serves until it is told to go down or interrupted.
@@ -54,7 +64,7 @@ pub(crate) async fn own(
     let listener = claim(&args.name, &path).await?;
     let _socket = Socket(path);
     let (mut topology, topics) = topology(args)?;
-    if args.engine == EngineName::Embedded {
+    if args.engine == OwnEngine::Embedded {
         engine::fast_of_embedded(&mut topology);
     }
     let temporary = std::env::temp_dir().join(format!("metricstream-{}-{}", args.name, std::process::id()));
@@ -65,14 +75,14 @@ pub(crate) async fn own(
     let mut spec = spec(&args.name, &topology, data_dir.join("data"), data_dir.join("logs"))?;
     spec.port = Some(args.port);
     spec.keep_data = args.data.is_some();
-    progress("starting the cluster");
     let starting = start(args, spec, &topics, progress);
     let engine = tokio::select! {
         started = Box::pin(starting) => started?,
         () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting")),
     };
     ready(&engine.bootstrap());
-    let owner = Arc::new(Owner { name: args.name.clone(), profile: args.profile, data_dir, engine });
+    let (name, profile, stale) = (args.name.clone(), args.profile, Mutex::default());
+    let owner = Arc::new(Owner { name, profile, data_dir, engine, stale });
     let (down_tx, mut down) = watch::channel(false);
     let slots = Arc::new(tokio::sync::Semaphore::new(CLIENTS_MAX));
     let ending = loop {
@@ -103,13 +113,14 @@ async fn start(
     progress: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<Engine, Failure> {
     match args.engine {
-        EngineName::Embedded => {
+        OwnEngine::Embedded => {
+            progress("starting the cluster");
             // Of a cluster that is broken by hand nothing is to be repeated.
             let wanted = Wanted { seed: u64::from(std::process::id()), flaws: args.flaws.clone() };
             engine::start_embedded(spec, topics, wanted).await
         }
-        EngineName::Kafka => engine::start_kafka(spec, topics, args.kafka_version.clone(), progress).await,
-        EngineName::Remote => Err(Failure::usage("engine remote starts no clusters; use --engine embedded or kafka")),
+        // That it starts, the engine says, once what it needs is there.
+        OwnEngine::Kafka => engine::start_kafka(spec, topics, args.kafka_version.clone(), progress).await,
     }
 }
 
@@ -201,14 +212,17 @@ async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
 impl Owner {
     fn status(&self) -> Status {
         let image = self.engine.image();
+        let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let node = |n: metricstream_engine::NodeStatus| protocol::Node {
             id: n.id,
             role: match n.role {
-                Role::Combined | Role::Broker => "broker".to_owned(),
+                Role::Combined | Role::Broker => protocol::BROKER.to_owned(),
                 Role::Controller => "controller".to_owned(),
             },
             state: n.state.to_string(),
             fenced: image.brokers.get(&n.id).map(|b| b.fenced),
+            unregistered: n.role != Role::Controller
+                && stale.get(&n.id).is_some_and(|epoch| *epoch == epoch_of(&image, n.id)),
             pid: n.pid,
             port: n.port,
             log: n.log_path.display().to_string(),
@@ -247,7 +261,12 @@ impl Owner {
             NodeAction::Pause => (FaultKind::Pause, "paused"),
             NodeAction::Resume => (FaultKind::Resume, "resumed"),
         };
-        match engine::fault(self.engine.clone(), kind, vec![node]).await {
+        let before = epoch_of(&self.engine.image(), node);
+        let done_to = engine::fault(self.engine.clone(), kind, vec![node]).await;
+        if kind == FaultKind::Start && done_to.is_ok() {
+            self.stale.lock().unwrap_or_else(PoisonError::into_inner).insert(node, before);
+        }
+        match done_to {
             Ok(_) => Answer::Done { text: format!("node {node} {done}") },
             Err(error) => {
                 let failure = failure(error);

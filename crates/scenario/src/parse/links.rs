@@ -66,7 +66,7 @@ impl Reading<'_> {
     pub(super) fn mend(&self, section: &Section<'_>) -> Option<Action> {
         let Some(at) = section.text("step") else {
             let any = self.steps.iter().any(|step| step.action.is_of_links());
-            if !section.has("step") && !any {
+            if !section.has("step") && !any && self.broken.is_empty() {
                 section.problem("do", "no step above does anything to links");
             }
             return Some(Action::Mend { step: None });

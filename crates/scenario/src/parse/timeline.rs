@@ -78,8 +78,8 @@ pub(super) struct Reading<'r> {
     /// Members that are there at this point of the file.
     present: Vec<Member>,
     last_at_s: f64,
-    /// Ids of steps that are wrong themselves: naming one is no second mistake.
-    broken: Vec<String>,
+    /// Ids of steps that are wrong themselves: naming one, or building on what it would have done, is no second mistake.
+    pub(super) broken: Vec<String>,
 }
 
 /// The steps, and the ids of those that are wrong.
@@ -348,11 +348,13 @@ impl Reading<'_> {
             _ => None,
         };
         let verbs = if resume { "paused" } else { "killed or stopped" };
+        // A step above that is wrong itself may be the one that is missed.
+        let sound = self.broken.is_empty();
         let wrong = match &target {
             Target::Node(id) => {
                 // A target that is resolved at run time may have hit this node, so it is given the benefit of the doubt.
                 let hit = |step: &Step| undone(&step.action).is_some_and(|t| !matches!(t, Target::Node(n) if n != *id));
-                (!self.steps.iter().any(hit)).then(|| format!("no step above has {verbs} node {id}"))
+                (sound && !self.steps.iter().any(hit)).then(|| format!("no step above has {verbs} node {id}"))
             }
             Target::VictimOf(step) => {
                 let earlier = self.steps.iter().find(|s| s.id == *step)?;
@@ -360,7 +362,7 @@ impl Reading<'_> {
             }
             Target::EveryBroker => {
                 let any = self.steps.iter().any(|step| undone(&step.action).is_some());
-                (!any).then(|| format!("no step above has {verbs} a broker"))
+                (sound && !any).then(|| format!("no step above has {verbs} a broker"))
             }
             _ => Some(format!(
                 "a node that is down leads and follows nothing; allowed for \"{word}\": \"broker 2\", \"controller 101\", \
@@ -404,7 +406,8 @@ impl Reading<'_> {
 
     fn present_member(&self, section: &Section<'_>) -> Option<Member> {
         let (member, at) = self.member(section)?;
-        if !self.present.contains(&member) {
+        // A join above that is wrong itself may be the one that is missed.
+        if !self.present.contains(&member) && self.broken.is_empty() {
             let there = self.present.iter().filter(|m| m.group == member.group).map(|m| &m.member);
             let message = format!("`{member}` is not there at this point; members then: {}", listed(there));
             section.problems.at(&at, message);
