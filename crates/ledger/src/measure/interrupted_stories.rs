@@ -101,6 +101,9 @@ fn an_outage_that_is_open_at_the_end_of_load_is_told_as_open() {
     let down = latency("broker 2 down", "response");
     assert_eq!((down.count, down.open, down.p50_ms), (0, 1_200, None));
     assert_eq!(latency("healthy", "response").open, 0);
+    // When they were wanted nobody told: a delay of 0 would be made up.
+    let delay = measured.latency.iter().find(|row| row.phase == "broker 2 down" && row.kind == "delay");
+    assert_eq!(delay, None);
     let throughput = measured.throughput.iter().find(|row| row.phase == "broker 2 down").expect("a row");
     assert_eq!(throughput.acked_per_s, Some(0.0));
 }

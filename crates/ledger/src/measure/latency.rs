@@ -104,6 +104,13 @@ impl LatencyBook {
         }
     }
 
+    /// A send that nobody reported: when it was intended is not known, so that it has no delay.
+    pub fn unreported(&mut self, phase: usize, acks: usize) {
+        let times = self.times(phase, acks);
+        times[RESPONSE].open += 1;
+        times[SERVICE].open += 1;
+    }
+
     /// A delivery of a message that was intended in this phase.
     pub fn delivery(&mut self, phase: usize, acks: usize, sample: &DeliverySample) {
         self.times(phase, acks)[END_TO_END].record(sample.delivered_us - sample.intended_us);

@@ -325,9 +325,18 @@ impl Measurements {
     }
 
     fn count_send(&mut self, sample: &SendSample) {
+        self.latency.send(self.phases.at(sample.intended_us), self.acks_index(sample), sample);
+        self.count_outcome(sample);
+    }
+
+    fn acks_index(&self, sample: &SendSample) -> usize {
+        self.acks.get(sample.producer as usize).copied().unwrap_or(usize::MAX)
+    }
+
+    /// What became of a send, latency apart.
+    fn count_outcome(&mut self, sample: &SendSample) {
         self.last_intended_us = self.last_intended_us.max(Some(sample.intended_us));
-        let acks = self.acks.get(sample.producer as usize).copied().unwrap_or(usize::MAX);
-        self.latency.send(self.phases.at(sample.intended_us), acks, sample);
+        let acks = self.acks_index(sample);
         self.rates.send(sample, &self.phases);
         self.windows.send(sample, self.write_threshold_us);
         // The partition of a keyed message that was never acknowledged is not known.
@@ -371,7 +380,10 @@ impl Measurements {
         self.release_sends(i64::MAX);
         self.release_deliveries(i64::MAX);
         // What was sent and never heard of, as when the run was interrupted, waited for at least so long.
-        self.unreported.take(end_us).iter().for_each(|sample| self.count_send(sample));
+        for sample in self.unreported.take(end_us) {
+            self.latency.unreported(self.phases.at(sample.sent_us), self.acks_index(&sample));
+            self.count_outcome(&sample);
+        }
         self.backlogs.settle();
         let load_end_us = self.last_intended_us.unwrap_or(0).min(end_us);
         let mut not_measured = Vec::new();

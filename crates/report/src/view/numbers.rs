@@ -98,7 +98,7 @@ fn percentiles(label: &str, rows: &[&Latency]) -> Option<Block> {
 
 /// The two parts of a response side by side, `p50 / p99 / max` each: three tables would be a page.
 fn parts_of_response(result: &RunResult, response: &[&Latency]) -> Option<Block> {
-    let head = ["its parts: p50 / p99 / max", "delay until sent", "service, sent to acked"].map(str::to_owned).to_vec();
+    let head = ["p50 / p99 / max, ms", "delay until sent", "service until acked"].map(str::to_owned).to_vec();
     let mut grid = Grid { head, rows: Vec::new(), numbers: true };
     for row in response {
         let part = |kind: &str| {
@@ -106,8 +106,14 @@ fn parts_of_response(result: &RunResult, response: &[&Latency]) -> Option<Block>
             let part = result.latency.iter().find(same)?;
             Some([part.p50_ms, part.p99_ms, part.max_ms].map(millis).join(" / "))
         };
-        let (Some(delay), Some(service)) = (part("delay"), part("service")) else { continue };
-        grid.rows.push(vec![phase_of(row, response), delay, service]);
+        let parts = [part("delay"), part("service")];
+        // Of a phase in which nothing was acknowledged there is nothing to take apart.
+        if row.count == 0 || parts.iter().all(Option::is_none) {
+            continue;
+        }
+        let mut cells = vec![phase_of(row, response)];
+        cells.extend(parts.map(|part| part.unwrap_or_else(|| "–".to_owned())));
+        grid.rows.push(cells);
     }
     (!grid.rows.is_empty()).then_some(Block::Table(grid))
 }

@@ -126,6 +126,12 @@ fn latencies_show_their_parts_and_say_when_they_waited_through_the_next_phase() 
     let row = text.lines().find(|line| line.contains(" / 9,310")).expect("the parts of a response");
     assert!(row.contains("healthy") && row.contains("5.6 / 9.5 / 12") && row.contains("5.6 / 9.5 / 9,310"), "{row}");
     assert!(flowing(&text).contains("the last ones of `healthy` waited through the outage that followed"), "{text}");
+    // A phase of which one part is not known shows the other.
+    let mut cut = killed();
+    cut["latency"].as_array_mut().expect("rows").retain(|row| row["kind"] != "delay");
+    let parts = report(cut);
+    let row = parts.lines().find(|line| line.contains(" / 9,310")).expect("the part that is known");
+    assert!(row.contains("–") && row.contains("5.6 / 9.5 / 9,310"), "{row}");
     let mut quick = killed();
     quick["latency"][0]["max_ms"] = json!(30.0);
     assert!(!flowing(&report(quick)).contains("waited through the outage"));
