@@ -72,7 +72,10 @@ fn numbers_that_make_no_sense_are_shown_at_their_place() {
         ("name='x'\n[[workload.producers]]\nrate_per_s=-1e9".to_owned(), ["above 0", "line 3"]),
         ("name='x'\n[topology]\nbrokers=99999999999999999999".to_owned(), ["line 3", "brokers"]),
         (step("at_s=1e308"), ["`at_s` is 1e308", "allowed: 0 to"]),
-        (step("at_s=31"), ["after load has ended", "0 to duration_s = 30"]),
+        (
+            step("at_s=31").replace("[[", "[workload]\nduration_s=30\n[["),
+            ["after load has ended", "0 to duration_s = 30"],
+        ),
         (step("on='step-done k'"), ["there is no step `k` above", "line 4"]),
         ("name='x'\n[baseline]\ntolerance_percent=-1".to_owned(), ["allowed: 0 to 1000", "line 3"]),
         ("name='x'\n[baseline]\nthresholds={'latency.*'='much'}".to_owned(), ["no percentage", "line 3"]),

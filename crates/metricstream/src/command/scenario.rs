@@ -99,7 +99,7 @@ mod tests {
         let short = wrapped(long, 40);
         assert_eq!(
             short,
-            "# short\n#   yes  nothing acknowledged in\n#        metrics is lost: acks=all,\n#        no unclean election\n"
+            "# short\n#   yes  nothing acknowledged in\n#        metrics is lost: acks=all, no\n#        unclean election\n"
         );
         assert_eq!(wrapped(long, 90), long);
     }
