@@ -227,6 +227,7 @@ pub fn a_single_broker_whose_disk_is_lost_takes_everything_with_it(on: &On) {
     assert_eq!(t.said.code(), 0, "the loss is predicted: {}", t.said.stdout);
     assert!(t.num("/messages/lost") > 0.0);
     assert_eq!(t.num("/messages/lost"), t.num("/messages/lost_predicted"));
+    assert_eq!(t.claim("everything-gone")["held"], true, "{:#}", t.claim("everything-gone"));
     let loss = t.rows("losses").first().expect("a row of losses");
     assert!(loss["cause"].as_str().is_some_and(|c| !c.is_empty()), "{loss:#}");
 }
