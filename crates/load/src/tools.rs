@@ -695,7 +695,8 @@ pub fn consume(
     let mut last = None::<Instant>;
     let mut settling = false;
     let mut troubles = Troubles::default();
-    while !stop.load(Ordering::Relaxed) && count.is_none_or(|n| read < n) {
+    let mut gone = None;
+    while gone.is_none() && !stop.load(Ordering::Relaxed) && count.is_none_or(|n| read < n) {
         let polled = consumer.poll(Duration::from_millis(100));
         let (before, after) = consumer.context().owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if before != after && !after.is_empty() {
@@ -705,7 +706,7 @@ pub fn consume(
             settling = true;
         }
         match polled {
-            None => troubles.probe(&consumer, topic)?,
+            None => gone = troubles.probe(&consumer, topic).err(),
             Some(Err(error)) => troubles.hear(&error, topic).into_iter().for_each(|text| tell(Seen::Trouble(text))),
             Some(Ok(message)) => {
                 troubles.forget();
@@ -724,6 +725,11 @@ pub fn consume(
                 }
             }
         }
+    }
+    if let Some(gone) = gone {
+        // To close it is to wait for a coordinator for as long as a session lasts, and there is nobody to take leave of.
+        std::mem::forget(consumer);
+        return Err(gone);
     }
     if consumer.assignment().is_ok_and(|a| a.count() > 0) {
         let _ = consumer.commit_consumer_state(CommitMode::Sync);
