@@ -93,6 +93,38 @@ async fn created(admin: &AdminClient<DefaultClientContext>, wanted: &NewTopic<'_
     }
 }
 
+/// Deletes a topic; asks again where the controller is just changing or the request was lost on its way.
+pub(crate) async fn delete(cluster: &Cluster, topic: &str) {
+    let admin = admin(cluster);
+    let options = AdminOptions::new().request_timeout(Some(DEADLINE / 6)).operation_timeout(Some(DEADLINE / 6));
+    let mut asked = 0;
+    until("the topic to be deleted", || {
+        asked += 1;
+        deleted(&admin, &options, topic, asked > 1)
+    })
+    .await;
+}
+
+async fn deleted(
+    admin: &AdminClient<DefaultClientContext>,
+    options: &AdminOptions,
+    topic: &str,
+    again: bool,
+) -> Option<()> {
+    match admin.delete_topics(&[topic], options).await {
+        Ok(gone) => match &gone[0] {
+            Ok(_) => Some(()),
+            Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) if again => Some(()),
+            Err((_, RDKafkaErrorCode::NotController | RDKafkaErrorCode::RequestTimedOut)) => None,
+            Err((topic, code)) => panic!("deleting {topic}: {code}"),
+        },
+        Err(error) => {
+            eprintln!("deleting {topic}: {error}");
+            None
+        }
+    }
+}
+
 /// Sends `from..to` as values `v-N` to one partition; panics where one is not acknowledged. Returns the offsets.
 pub(crate) async fn send(
     producer: &FutureProducer,

@@ -10,7 +10,7 @@ use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::clients::{admin, client, create, options, producer, read, read_values, reader, send, values};
+use crate::clients::{admin, client, create, delete, producer, read, read_values, reader, send, values};
 use crate::cluster::{Cluster, DEADLINE, fresh, until};
 
 pub(crate) async fn a_leader_is_killed_and_what_was_acknowledged_is_read_from_the_next(cluster: &mut Cluster) {
@@ -162,8 +162,7 @@ pub(crate) async fn a_topic_made_and_one_deleted_while_a_broker_is_down_are_so_f
     send(&producer(cluster, &[]), &old, 0, 0..10).await;
     cluster.kill(3).await;
     create(cluster, &new, 3, 2, &[]).await;
-    let gone = admin(cluster).delete_topics(&[&old], &options()).await;
-    assert_eq!(gone.expect("an answer"), vec![Ok(old.clone())]);
+    delete(cluster, &old).await;
     cluster.start_node(3).await;
     cluster.unfenced(3).await;
     until("node 3 to know", || async {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use metricstream_wire::ErrorCode;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -60,8 +61,29 @@ fn member(cluster: &Cluster, group: &str, topic: &str, more: &[(&str, &str)]) ->
 fn committed(cluster: &Cluster, group: &str, topic: &str) -> Vec<Offset> {
     let mut wanted = TopicPartitionList::new();
     wanted.add_partition_range(topic, 0, 5);
-    let asked = consumer(cluster, group, &[]).committed_offsets(wanted, DEADLINE).expect("committed offsets");
+    let (looker, begun) = (consumer(cluster, group, &[]), Instant::now());
+    let asked = loop {
+        match looker.committed_offsets(wanted.clone(), DEADLINE) {
+            Ok(asked) => break asked,
+            // This client gives the first broker's word that it is not, or not yet, the coordinator to its caller.
+            Err(error) if is_about_coordinators(&error) && begun.elapsed() < DEADLINE => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) => panic!("committed offsets: {error}"),
+        }
+    };
     asked.elements().iter().map(TopicPartitionListElem::offset).collect()
+}
+
+fn is_about_coordinators(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+        )
+    )
 }
 
 pub(crate) async fn a_group_reads_everything_commits_and_its_next_member_goes_on_there(cluster: &mut Cluster) {
