@@ -330,6 +330,8 @@ pub const FAST: &[(&str, &str)] = &[
     ("controller.quorum.append.linger.ms", "0"),
     ("metricstream.quorum.fetch.wait.max.ms", "100"),
     ("replica.fetch.backoff.ms", "20"),
+    // A follower that waits at a broker hears of the partitions which that one has just come to lead only when it asks next.
+    ("replica.fetch.wait.max.ms", "50"),
     ("replica.socket.timeout.ms", "1000"),
     ("replica.lag.time.max.ms", "1000"),
     ("group.initial.rebalance.delay.ms", "100"),

@@ -165,7 +165,8 @@ pub fn run_on(scenario: &str, more: &[&str]) -> Trial {
 /// With `METRICSTREAM_KEEP_RUNS=DIR` every run directory of the tests is copied there, to be looked at.
 fn keep_for_reading(scenario: &str, out: &Path, said: &Said) {
     let Some(keep) = std::env::var_os("METRICSTREAM_KEEP_RUNS") else { return };
-    let to = PathBuf::from(keep).join(format!("{scenario}-{}", std::process::id()));
+    let name = Path::new(scenario).file_stem().unwrap_or_default().to_string_lossy();
+    let to = PathBuf::from(keep).join(format!("{name}-{}", std::process::id()));
     let _ = std::fs::create_dir_all(&to);
     for name in ["result.json", "events.jsonl", "scenario.toml"] {
         let _ = std::fs::copy(out.join(name), to.join(name));
