@@ -60,17 +60,23 @@ pub(crate) fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(DEADLINE)).operation_timeout(Some(DEADLINE))
 }
 
+/// As long as one of several attempts may take. A broker that died a moment ago may still be named as the one to ask for
+/// what the controller decides, and a client that has heard so waits for it: each attempt is another client's.
+fn soon() -> AdminOptions {
+    let limit = Some(DEADLINE / 12);
+    AdminOptions::new().request_timeout(limit).operation_timeout(limit)
+}
+
 /// Makes a topic and waits until every broker that runs knows its leaders.
 pub(crate) async fn create(cluster: &Cluster, topic: &str, partitions: i32, factor: i32, config: &[(&str, &str)]) {
     let mut wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(factor));
     for (name, value) in config {
         wanted = wanted.set(name, value);
     }
-    let admin = admin(cluster);
     let mut asked = 0;
     until("the topic to be created", || {
         asked += 1;
-        created(&admin, &wanted, asked > 1)
+        created(admin(cluster), &wanted, asked > 1)
     })
     .await;
     cluster.known_everywhere(topic, usize::try_from(partitions).expect("some")).await;
@@ -78,8 +84,8 @@ pub(crate) async fn create(cluster: &Cluster, topic: &str, partitions: i32, fact
 
 /// Whether a topic is there. Where the controller is just changing, clients are told to ask again; that the first request
 /// was carried out after all is seen by its name being taken.
-async fn created(admin: &AdminClient<DefaultClientContext>, wanted: &NewTopic<'_>, again: bool) -> Option<()> {
-    match admin.create_topics([wanted], &options()).await {
+async fn created(admin: AdminClient<DefaultClientContext>, wanted: &NewTopic<'_>, again: bool) -> Option<()> {
+    match admin.create_topics([wanted], &soon()).await {
         Ok(made) => match &made[0] {
             Ok(_) => Some(()),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if again => Some(()),
@@ -95,23 +101,16 @@ async fn created(admin: &AdminClient<DefaultClientContext>, wanted: &NewTopic<'_
 
 /// Deletes a topic; asks again where the controller is just changing or the request was lost on its way.
 pub(crate) async fn delete(cluster: &Cluster, topic: &str) {
-    let admin = admin(cluster);
-    let options = AdminOptions::new().request_timeout(Some(DEADLINE / 6)).operation_timeout(Some(DEADLINE / 6));
     let mut asked = 0;
     until("the topic to be deleted", || {
         asked += 1;
-        deleted(&admin, &options, topic, asked > 1)
+        deleted(admin(cluster), topic, asked > 1)
     })
     .await;
 }
 
-async fn deleted(
-    admin: &AdminClient<DefaultClientContext>,
-    options: &AdminOptions,
-    topic: &str,
-    again: bool,
-) -> Option<()> {
-    match admin.delete_topics(&[topic], options).await {
+async fn deleted(admin: AdminClient<DefaultClientContext>, topic: &str, again: bool) -> Option<()> {
+    match admin.delete_topics(&[topic], &soon()).await {
         Ok(gone) => match &gone[0] {
             Ok(_) => Some(()),
             Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) if again => Some(()),
