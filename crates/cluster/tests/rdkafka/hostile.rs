@@ -1,6 +1,5 @@
 //! Bytes that no client would send, and clients that only cost: others are served on.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rdkafka::Offset;
@@ -8,28 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, fast, producer, read, reader, send, until};
-
-/// A frame: its length, then a header of the first version, then a body.
-fn frame(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
-    let length = i32::try_from(body.len() + 10).expect("small");
-    let mut bytes = length.to_be_bytes().to_vec();
-    bytes.extend(api.to_be_bytes());
-    bytes.extend(version.to_be_bytes());
-    bytes.extend(7_i32.to_be_bytes());
-    bytes.extend((-1_i16).to_be_bytes());
-    bytes.extend(body);
-    bytes
-}
-
-/// Sends bytes; true where the broker ends the connection instead of answering.
-async fn is_cut(at: SocketAddr, bytes: &[u8]) -> bool {
-    let mut stream = TcpStream::connect(at).await.expect("connected");
-    stream.write_all(bytes).await.expect("sent");
-    let mut answer = [0; 64];
-    let read = timeout(DEADLINE, stream.read(&mut answer)).await.expect("an answer or an end");
-    read.is_err() || read.is_ok_and(|count| count == 0)
-}
+use crate::support::{DEADLINE, fast, frame, is_cut, producer, read, reader, send, until};
 
 /// Both ends of every connection are in this process: that takes more open files than a shell usually allows.
 fn allow_files(wanted: u64) {

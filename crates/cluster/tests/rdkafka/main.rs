@@ -4,4 +4,9 @@
 mod black_hole;
 mod disks;
 mod hostile;
+#[path = "../shared/librdkafka.rs"]
+mod librdkafka;
 mod support;
+
+use metricstream_cluster::Cluster;
+use support::{DEADLINE, LOOK};

@@ -1,12 +1,11 @@
 //! The cluster that a story is told of, through the one interface that every engine has.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use metricstream_engine::embedded::{self, Wanted};
 use metricstream_engine::observation::Observed;
@@ -14,12 +13,14 @@ use metricstream_engine::observer::PartitionImage;
 use metricstream_engine::{ClusterSpec, Engine, FaultKind, LinkRule, NodeState, Party, admin};
 use metricstream_scenario::{Controllers, Profile, Topology};
 
+pub(crate) use crate::librdkafka::until;
 use crate::on::{On, Shape};
 use crate::support;
 
 /// By when anything that a story waits for must be there. Generous: machines may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(10);
+/// Between two looks for it.
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// What every cluster of the suite sets: cleaners that do not let a story wait for minutes.
 const SETTINGS: &[(&str, &str)] = &[
@@ -50,25 +51,6 @@ pub(crate) struct Cluster {
     /// The broker epochs of processes that are gone. A broker that was killed and started at once is still known by the one
     /// of its dead process, until its session ends.
     gone: Mutex<BTreeMap<i32, i64>>,
-}
-
-/// Waits until there is something.
-#[track_caller]
-pub(crate) fn until<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut look: impl FnMut() -> F,
-) -> impl Future<Output = T> {
-    let from = std::panic::Location::caller();
-    async move {
-        let begun = Instant::now();
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            assert!(begun.elapsed() < DEADLINE, "{from}: waited {DEADLINE:?} for: {what}");
-            tokio::time::sleep(LOOK).await;
-        }
-    }
 }
 
 /// A name that no other story uses: they may share a cluster.

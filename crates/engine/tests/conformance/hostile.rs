@@ -1,35 +1,12 @@
 //! Bytes that no client would send, and clients that only cost: others are served on.
 
-use std::net::SocketAddr;
-
 use rdkafka::Offset;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::clients::{create, producer, read, reader, send};
-use crate::cluster::{Cluster, DEADLINE, fresh};
-
-/// A frame: its length, then a header of the first version, then a body.
-fn frame(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
-    let length = i32::try_from(body.len() + 10).expect("small");
-    let mut bytes = length.to_be_bytes().to_vec();
-    bytes.extend(api.to_be_bytes());
-    bytes.extend(version.to_be_bytes());
-    bytes.extend(7_i32.to_be_bytes());
-    bytes.extend((-1_i16).to_be_bytes());
-    bytes.extend(body);
-    bytes
-}
-
-/// Sends bytes; true where the broker ends the connection instead of answering.
-async fn is_cut(at: SocketAddr, bytes: &[u8]) -> bool {
-    let mut stream = TcpStream::connect(at).await.expect("connected");
-    stream.write_all(bytes).await.expect("sent");
-    let mut answer = [0; 64];
-    let read = timeout(DEADLINE, stream.read(&mut answer)).await.expect("an answer or an end");
-    read.is_err() || read.is_ok_and(|count| count == 0)
-}
+use crate::cluster::{Cluster, fresh};
+use crate::librdkafka::{frame, is_cut};
 
 pub(crate) async fn garbage_ends_the_connection_that_sent_it_and_no_other(cluster: &mut Cluster) {
     let t = fresh("t");

@@ -15,6 +15,8 @@ mod failures;
 mod flaws;
 mod groups;
 mod hostile;
+#[path = "../../../cluster/tests/shared/librdkafka.rs"]
+mod librdkafka;
 mod logs;
 mod members;
 mod on;
@@ -25,6 +27,7 @@ mod restarts;
 mod support;
 mod wire;
 
+use cluster::{Cluster, DEADLINE, LOOK};
 use on::{Needs, On, Shape, Story, tell};
 
 /// Declares every story once: in which module it is written, on which shape of cluster it is told and what it takes; makes
