@@ -1,15 +1,13 @@
 //! The embedded cluster in a process of its own: so that its memory and processor time are its own too.
 //!
-//! Its standard output says the addresses first, then `ok` for each line of its standard input: `kill ID`, or `restart ID`,
-//! which is done when every replica is in sync again. It ends when its standard input does.
+//! It is asked for `kill ID`, or `restart ID`, which is done when every replica is in sync again.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use metricstream_cluster::{Cluster, Profile};
+
+use crate::piped_cluster::PipedCluster;
 
 /// How long a node may take to be in sync again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,62 +53,27 @@ async fn command(cluster: &Cluster, what: &str, id: i32) -> anyhow::Result<()> {
 }
 
 /// The cluster's process; it ends with this.
-pub(crate) struct EmbeddedProcess {
-    child: Child,
-    bootstrap: String,
-    pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
-}
+pub(crate) struct EmbeddedProcess(PipedCluster);
 
 impl EmbeddedProcess {
     /// Starts it, and waits until its cluster is ready.
     pub(crate) fn start(brokers: u32) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["__embedded-cluster", "--brokers", &brokers.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let input = child.stdin.take().context("it is piped")?;
-        let mut output = BufReader::new(child.stdout.take().context("it is piped")?);
-        let bootstrap = said(&mut output)?;
-        Ok(Self { child, bootstrap, pipes: Mutex::new((input, output)) })
+        PipedCluster::start("__embedded-cluster", brokers).map(Self)
     }
 
     pub(crate) fn bootstrap(&self) -> &str {
-        &self.bootstrap
+        self.0.bootstrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 
     pub(crate) fn kill(&self, id: i32) -> anyhow::Result<()> {
-        self.ask(&format!("kill {id}"))
+        self.0.ask(&format!("kill {id}"))
     }
 
     pub(crate) fn restart(&self, id: i32) -> anyhow::Result<()> {
-        self.ask(&format!("restart {id}"))
+        self.0.ask(&format!("restart {id}"))
     }
-
-    fn ask(&self, what: &str) -> anyhow::Result<()> {
-        let (input, output) = &mut *self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(input, "{what}")?;
-        match said(output)?.as_str() {
-            "ok" => Ok(()),
-            answer => bail!("{what}: the cluster answered {answer:?}"),
-        }
-    }
-}
-
-impl Drop for EmbeddedProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The next line.
-fn said(output: &mut impl BufRead) -> anyhow::Result<String> {
-    let mut line = String::new();
-    if output.read_line(&mut line)? == 0 {
-        bail!("the embedded cluster ended");
-    }
-    Ok(line.trim_end().to_owned())
 }

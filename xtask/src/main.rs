@@ -8,6 +8,7 @@ mod fuzz;
 mod gap_check;
 mod librdkafka_suite;
 mod mock_cluster;
+mod piped_cluster;
 mod plain_producer;
 mod product;
 

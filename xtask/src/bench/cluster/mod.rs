@@ -252,19 +252,31 @@ fn memory(kafka: &mut Kafka<'_>) -> anyhow::Result<Line> {
     })
 }
 
-fn produce(effort: &Effort, kafka: &mut Kafka<'_>) -> anyhow::Result<Line> {
+/// What so many turns give, on the embedded cluster and, where it is asked for, on Kafka, one after the other.
+fn in_turns<T: std::fmt::Debug>(
+    turns: usize,
+    kafka: &mut Kafka<'_>,
+    topic: &str,
+    measure: impl Fn(&Peer, &str) -> anyhow::Result<T>,
+) -> anyhow::Result<(Vec<T>, Vec<T>)> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for turn in 0..effort.turns {
+    for turn in 0..turns {
         // A new one each time: what the turn before wrote is memory that is taken.
         let peer = Peer::ours()?;
-        ours.push(produce::unthrottled(&peer, "produce", effort.turn)?);
+        ours.push(measure(&peer, topic)?);
         eprintln!("  ours  {:.2?}, load average {}", ours[turn], load_average()?);
         peer.stop();
         if let Some(peer) = kafka.get(Jvm::Throughput)? {
-            theirs.push(produce::unthrottled(peer, &format!("produce-{turn}"), effort.turn)?);
+            theirs.push(measure(peer, &format!("{topic}-{turn}"))?);
             eprintln!("  Kafka {:.2?}", theirs[turn]);
         }
     }
+    Ok((ours, theirs))
+}
+
+fn produce(effort: &Effort, kafka: &mut Kafka<'_>) -> anyhow::Result<Line> {
+    let turn = |peer: &Peer, topic: &str| produce::unthrottled(peer, topic, effort.turn);
+    let (ours, theirs) = in_turns(effort.turns, kafka, "produce", turn)?;
     let best = |turns: &[produce::Turn]| turns.iter().copied().max_by(|a, b| a.per_s.total_cmp(&b.per_s));
     let shown = |turn: produce::Turn| {
         let all = turn.per_s / 1e6;
@@ -287,17 +299,8 @@ fn produce(effort: &Effort, kafka: &mut Kafka<'_>) -> anyhow::Result<Line> {
 }
 
 fn latency(effort: &Effort, kafka: &mut Kafka<'_>) -> anyhow::Result<Line> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for turn in 0..effort.turns {
-        let peer = Peer::ours()?;
-        ours.push(produce::latency(&peer, "latency", RATE_PER_S, effort.turn)?);
-        eprintln!("  ours  {:.2?}, load average {}", ours[turn], load_average()?);
-        peer.stop();
-        if let Some(peer) = kafka.get(Jvm::Throughput)? {
-            theirs.push(produce::latency(peer, &format!("latency-{turn}"), RATE_PER_S, effort.turn)?);
-            eprintln!("  Kafka {:.2?}", theirs[turn]);
-        }
-    }
+    let turn = |peer: &Peer, topic: &str| produce::latency(peer, topic, RATE_PER_S, effort.turn);
+    let (ours, theirs) = in_turns(effort.turns, kafka, "latency", turn)?;
     let best = |turns: &[produce::Latency]| turns.iter().copied().min_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
     let shown = |turn: produce::Latency| {
         format!("{:.2} ms p50, {:.2} ms p99 (sent late by {:.2} ms p99)", turn.p50_ms, turn.p99_ms, turn.late_p99_ms)
