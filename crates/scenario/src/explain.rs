@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::guarantee::derive;
-use crate::model::{Controllers, GroupProtocol, Profile, Scenario};
+use crate::model::{Controllers, GroupProtocol, Scenario};
 use crate::timers::{self, Event};
 use crate::write::redacted;
 
@@ -16,7 +16,7 @@ pub fn explain(scenario: &Scenario) -> String {
     let mut out = String::new();
     let broker = timers::effective_broker_config(&scenario.topology);
     let profile = timers::profile_broker_config(scenario.topology.profile);
-    let name = if scenario.topology.profile == Profile::Apache { "apache" } else { "fast" };
+    let name = scenario.topology.profile.word();
     if profile.is_empty() {
         let _ = writeln!(out, "# The profile `{name}` sets nothing: every timer is Kafka's default.");
     } else {

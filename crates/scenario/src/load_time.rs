@@ -27,9 +27,7 @@ impl Workload {
 impl Scenario {
     /// The most seconds that load can last: its duration, or every wait of the timeline at its longest.
     pub fn longest_load_s(&self) -> f64 {
-        if let (_, limit_s) = self.workload.limit_s()
-            && (self.workload.duration_s.is_some() || self.workload.max_duration_s.is_some())
-        {
+        if let Some(limit_s) = self.workload.duration_s.or(self.workload.max_duration_s) {
             return limit_s;
         }
         let mut at_most_s = 0.0_f64;

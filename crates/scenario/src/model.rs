@@ -67,6 +67,20 @@ pub enum Profile {
     Fast,
 }
 
+impl Profile {
+    /// Every profile by the word that scenario files have for it.
+    pub(crate) const WORDS: [(&'static str, Self); 2] =
+        [(Self::Apache.word(), Self::Apache), (Self::Fast.word(), Self::Fast)];
+
+    /// The word that scenario files have for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Apache => "apache",
+            Self::Fast => "fast",
+        }
+    }
+}
+
 /// One topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Topic {

@@ -9,7 +9,6 @@ use crate::model::{Profile, Scenario};
 use crate::overrides::{Change, Part, parts};
 use crate::{parse, write};
 
-const PROFILES: &[(&str, Profile)] = &[("apache", Profile::Apache), ("fast", Profile::Fast)];
 /// Most entries of one profile.
 const MAX_CHANGES: usize = 200;
 /// What a scenario is in every profile.
@@ -18,7 +17,7 @@ const FIXED: &[&str] = &["schema", "name", "profiles"];
 /// The profile that a file's table names, where it names one.
 pub(crate) fn chosen(table: &DeTable<'_>) -> Option<Profile> {
     let word = table.get("topology")?.get_ref().get("profile")?.get_ref().as_str()?;
-    PROFILES.iter().find(|(known, _)| *known == word).map(|(_, profile)| *profile)
+    Profile::WORDS.into_iter().find(|(known, _)| *known == word).map(|(_, profile)| profile)
 }
 
 /// Checks what each profile makes of a sound file, `plain`; returns the one of the file's own profile.
@@ -33,9 +32,9 @@ pub(crate) fn of_file(source: &Source<'_>, table: &DeTable<'_>, plain: Scenario)
     let defaults_text = write::to_toml(&plain);
     let defaults = parse::parse_table(&Source::new(&defaults_text, &[]), &defaults_text)?;
     let mut own = plain.clone();
-    for (word, profile) in PROFILES {
+    for (word, profile) in Profile::WORDS {
         let mut varied = table.clone();
-        let changes = changes(table, *profile).map_err(|found| report(source, found))?;
+        let changes = changes(table, profile).map_err(|found| report(source, found))?;
         let wrong = changes.iter().filter_map(|change| change.put(&mut varied, &defaults).err());
         let wrong: Vec<Problem> = wrong.collect();
         if !wrong.is_empty() {
@@ -48,7 +47,7 @@ pub(crate) fn of_file(source: &Source<'_>, table: &DeTable<'_>, plain: Scenario)
             }
             errors
         })?;
-        if *profile == plain.topology.profile {
+        if profile == plain.topology.profile {
             own = read;
         }
     }
@@ -62,7 +61,7 @@ fn misnamed(table: &DeTable<'_>) -> Vec<Problem> {
     let Some(tables) = all.get_ref().as_table() else {
         return vec![problem(all.span(), "profiles", "wanted: a table, written [profiles.fast]".to_owned())];
     };
-    let words = || PROFILES.iter().map(|(word, _)| *word);
+    let words = || Profile::WORDS.into_iter().map(|(word, _)| word);
     let mut found = Vec::new();
     for (name, entries) in tables {
         let word: &str = name.get_ref();
@@ -81,7 +80,7 @@ fn misnamed(table: &DeTable<'_>) -> Vec<Problem> {
 
 /// What the file changes in a profile.
 pub(crate) fn changes<'t>(table: &DeTable<'t>, profile: Profile) -> Result<Vec<Change<'t>>, Vec<Problem>> {
-    let word = PROFILES.iter().find(|(_, known)| *known == profile).map_or("", |(word, _)| word);
+    let word = profile.word();
     let entries = table.get("profiles").and_then(|all| all.get_ref().get(word));
     let Some(entries) = entries.and_then(|entries| entries.get_ref().as_table()) else { return Ok(Vec::new()) };
     let (mut changes, mut wrong) = (Vec::new(), Vec::new());

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use crate::librdkafka::is_secret;
 use crate::model::{
-    Action, Claim, ClaimValue, Controllers, Group, GroupProtocol, IsolatedFrom, Member, Producer, Profile, Scenario,
-    Step, Topic, When,
+    Action, Claim, ClaimValue, Controllers, Group, GroupProtocol, IsolatedFrom, Member, Producer, Scenario, Step,
+    Topic, When,
 };
 use crate::text::sides;
 
@@ -29,13 +29,7 @@ pub fn to_toml(scenario: &Scenario) -> String {
             Controllers::Separate(nodes) => nodes.to_string(),
         },
     );
-    out.set(
-        "profile",
-        text(match topology.profile {
-            Profile::Apache => "apache",
-            Profile::Fast => "fast",
-        }),
-    );
+    out.set("profile", text(topology.profile.word()));
     out.config("broker_config", &topology.broker_config);
     topology.topics.iter().for_each(|topic| out.topic(topic));
     out.head("[workload]");

@@ -20,8 +20,7 @@ const DEFAULT_REPLICATION: i16 = 3;
 
 pub(super) fn read(section: &Section<'_>) -> Topology {
     let brokers = section.integer("brokers", 1..=MAX_BROKERS).map_or(DEFAULT_BROKERS, |at| at.value as u32);
-    let profile =
-        section.word("profile", &[("apache", Profile::Apache), ("fast", Profile::Fast)]).unwrap_or(Profile::Apache);
+    let profile = section.word("profile", &Profile::WORDS).unwrap_or(Profile::Apache);
     Topology {
         brokers,
         controllers: read_controllers(section),
