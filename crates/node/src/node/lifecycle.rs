@@ -82,14 +82,10 @@ impl Node {
     pub(super) fn registered(&mut self, now: Now, frame: Bytes) {
         let answer = api::broker_registration::read_answer(frame);
         let interval = self.config.settings.broker_heartbeat_interval_ms;
-        match answer {
-            Ok(_) => self.put_off(now, RETRY_MS.min(interval)),
-            Err(ErrorCode::NOT_CONTROLLER | ErrorCode::NONE) => self.put_off(now, RETRY_MS),
-            Err(_) => self.put_off(now, interval.min(500)),
-        }
         let Some(broker) = &mut self.broker else { return };
         match answer {
             Ok(epoch) => {
+                broker.lifecycle.answered(now, RETRY_MS.min(interval));
                 // The first beat that can unfence it is the one after its metadata shows it; that wakes it.
                 broker.lifecycle.epoch = Some(epoch);
                 if let Some(own) = self.image.brokers.get(&self.config.node_id)
@@ -98,11 +94,14 @@ impl Node {
                     broker.lifecycle.metadata_shows(own, self.image.offset, now);
                 }
             }
-            Err(ErrorCode::NOT_CONTROLLER | ErrorCode::NONE) => {}
+            Err(ErrorCode::NOT_CONTROLLER | ErrorCode::NONE) => broker.lifecycle.answered(now, RETRY_MS),
             Err(ErrorCode::INCONSISTENT_CLUSTER_ID) => {
                 self.halt("the controllers belong to another cluster (INCONSISTENT_CLUSTER_ID)");
             }
-            Err(error) => self.say(Level::Info, format!("not registered yet: {error}")),
+            Err(error) => {
+                broker.lifecycle.answered(now, interval.min(500));
+                self.say(Level::Info, format!("not registered yet: {error}"));
+            }
         }
     }
 

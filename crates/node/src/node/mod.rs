@@ -3,8 +3,8 @@
 //!
 //! * [`boot`]: from a store to a node. [`dispatch`]: frames to handlers, and answers back. [`quorum_io`]: the quorum's
 //!   messages. [`office`]: the active controller's records and answers. [`metadata`]: what committed records change.
-//! * [`running`]: the time on which it lives. [`lifecycle`]: registration and heartbeats. [`replication`]: fetching from leaders. [`isr`]: proposals to the
-//!   controller. [`parked`]: produce and fetch requests that wait.
+//! * [`running`]: the time on which it lives. [`lifecycle`]: registration and heartbeats. [`replication`]: fetching from
+//!   leaders. [`isr`]: proposals to the controller. [`parked`]: produce and fetch requests that wait.
 
 use std::collections::BTreeMap;
 
