@@ -97,15 +97,17 @@ impl World {
             configs: configs.iter().map(config).collect(),
             ..CreatableTopic::default()
         };
-        let body = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-        let answer = self.query(via, 7, &body, 5_000)?;
-        Some(ErrorCode(answer.topics[0].error_code))
+        self.make_topic(via, topic, 5_000)
     }
 
     /// Makes a topic of one replica through a node that may take so long.
     pub(crate) fn create_topic_within(&mut self, via: Party, name: &str, limit_ms: u64) -> Option<ErrorCode> {
         let (name, num_partitions, replication_factor) = (name.to_owned(), 1, 1);
         let topic = CreatableTopic { name, num_partitions, replication_factor, ..CreatableTopic::default() };
+        self.make_topic(via, topic, limit_ms)
+    }
+
+    fn make_topic(&mut self, via: Party, topic: CreatableTopic, limit_ms: u64) -> Option<ErrorCode> {
         let body = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
         let answer = self.query(via, 7, &body, limit_ms)?;
         Some(ErrorCode(answer.topics[0].error_code))
