@@ -27,6 +27,20 @@ fn lane(partition: i32) -> LaneId {
     LaneId { incarnation: 0, lane: partition as u32 }
 }
 
+/// The scenario's claims, where no audit was made.
+fn answered(scenario: &Scenario, measured: &Measured, timeline: &[TimelineEvent]) -> Vec<ClaimRow> {
+    answer(&Facts {
+        scenario,
+        measured,
+        messages: None,
+        anomalies: &[],
+        losses: &[],
+        timeline,
+        left_out: &[],
+        polled: None,
+    })
+}
+
 fn claim(measure: &str, step: Option<&str>, op: &str, value: ClaimValue) -> Claim {
     Claim {
         id: measure.into(),
@@ -73,16 +87,7 @@ fn interrupted() -> (Measured, Vec<ClaimRow>) {
     let events = events();
     feed(&mut measurements, &events, &sends, &deliveries);
     let measured = measurements.finish(15 * S);
-    let rows = answer(&Facts {
-        scenario: &scenario,
-        measured: &measured,
-        messages: None,
-        anomalies: &[],
-        losses: &[],
-        timeline: &events,
-        left_out: &[],
-        polled: None,
-    });
+    let rows = answered(&scenario, &measured, &events);
     (measured, rows)
 }
 
@@ -167,15 +172,6 @@ fn what_was_on_its_way_when_the_run_ended_is_not_laid_on_an_outage_that_was_over
     measurements.record(&Record::Outcome { at_us: 20 * S, lane: lane(0), first_seq: 0, count: 1_998, outcome });
     feed(&mut measurements, &[fault(10 * S, "kill-2", "kill", &[2])], &sends, &deliveries);
     let measured = measurements.finish(20 * S + 10 * MS);
-    let rows = answer(&Facts {
-        scenario: &scenario,
-        measured: &measured,
-        messages: None,
-        anomalies: &[],
-        losses: &[],
-        timeline: &[],
-        left_out: &[],
-        polled: None,
-    });
+    let rows = answered(&scenario, &measured, &[]);
     assert_eq!(rows[0].reason, "2 of 6002 sends were not acknowledged; 2 were still open when the run ended");
 }

@@ -373,21 +373,26 @@ fn leadership_that_is_given_back_is_a_preferred_election_and_no_failover() {
     assert_eq!(back.predicted.as_deref(), Some(wanted));
 }
 
+/// What a client says once a second that takes `leader` for that of `metrics-1`.
+fn believing(at_us: i64, leader: i32) -> ClientSample {
+    ClientSample {
+        producer: 0,
+        at_us,
+        interval_us: S,
+        queued: 0,
+        queue_limit: 100_000,
+        leaders: vec![(tp(1), leader)],
+        in_flight: 0,
+        cpu_share: None,
+    }
+}
+
 #[test]
 fn a_client_learns_within_the_interval_of_its_statistics() {
     let mut measurements = Measurements::new(&scenario());
     broker_2_killed().iter().for_each(|event| measurements.timeline(event));
     for (at_us, leader) in [(18 * S, 2), (19 * S, 3), (20 * S, 3)] {
-        measurements.client(&ClientSample {
-            producer: 0,
-            at_us,
-            interval_us: S,
-            queued: 0,
-            queue_limit: 100_000,
-            leaders: vec![(tp(1), leader)],
-            in_flight: 0,
-            cpu_share: None,
-        });
+        measurements.client(&believing(at_us, leader));
     }
     let measured = measurements.finish(35 * S);
     assert_eq!(measured.failovers[0].learned_s, Some(19.0));
@@ -399,16 +404,7 @@ fn who_was_acknowledged_by_a_new_leader_had_learned_of_it() {
     let mut measurements = Measurements::new(&scenario());
     let (sends, deliveries) = load(30 * S, (10 * S, 18_800 * MS));
     for (at_us, leader) in [(18 * S, 2), (19 * S, 3)] {
-        measurements.client(&ClientSample {
-            producer: 0,
-            at_us,
-            interval_us: S,
-            queued: 0,
-            queue_limit: 100_000,
-            leaders: vec![(tp(1), leader)],
-            in_flight: 0,
-            cpu_share: None,
-        });
+        measurements.client(&believing(at_us, leader));
     }
     feed(&mut measurements, &broker_2_killed(), &sends, &deliveries);
     let measured = measurements.finish(35 * S);

@@ -3,19 +3,12 @@
 use metricstream_run::conductor::{Action as Order, End, Event, Shortfall};
 use metricstream_scenario::{Action, Condition, Scenario, Step, Target};
 
-use crate::world::{Mute, S, World, at, member, on, three_brokers};
+use crate::world::{Mute, S, World, at, kill_and_start, member, on, three_brokers};
 
 fn until_healed(timeline: Vec<Step>) -> Scenario {
     let mut scenario = three_brokers(timeline);
     scenario.workload.duration_s = None;
     scenario
-}
-
-fn kill_and_start() -> Vec<Step> {
-    vec![
-        at("kill-2", 10.0, Action::Kill(Target::Node(2))),
-        at("start-2", 20.0, Action::Start(Target::VictimOf("kill-2".into()))),
-    ]
 }
 
 /// When load was told to end, and when that was said, seconds.

@@ -10,15 +10,11 @@ use metricstream_ledger::timeline::{Clock, TimelineEvent, What};
 use metricstream_run::conductor::{self, Conductor, End, Event, Shortfall};
 use metricstream_scenario::{Action, Condition, Controllers, Scenario, Step, Target};
 use proptest::prelude::*;
-use world::{Mute, S, World, at, leader_of, member, on, three_brokers};
+use world::{Mute, S, World, at, kill_and_start, leader_of, member, on, three_brokers};
 
 #[test]
 fn a_broker_fails_and_is_started_again() {
-    let timeline = vec![
-        at("kill-2", 10.0, Action::Kill(Target::Node(2))),
-        at("start-2", 20.0, Action::Start(Target::VictimOf("kill-2".into()))),
-    ];
-    let world = World::new(&three_brokers(timeline), 7, &[]).run();
+    let world = World::new(&three_brokers(kill_and_start()), 7, &[]).run();
     let wanted = [
         "0.00 ready",
         "0.00 phase healthy",

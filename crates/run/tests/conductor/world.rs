@@ -27,6 +27,14 @@ pub(crate) fn on(id: &str, condition: Condition, after_step: Option<&str>, actio
     Step { id: id.into(), when: When::On { condition, after_s: 0.0, not_before_s: 0.0, after_step }, action }
 }
 
+/// Broker 2 is killed after ten seconds and started again at twenty.
+pub(crate) fn kill_and_start() -> Vec<Step> {
+    vec![
+        at("kill-2", 10.0, scenario::Action::Kill(Target::Node(2))),
+        at("start-2", 20.0, scenario::Action::Start(Target::VictimOf("kill-2".into()))),
+    ]
+}
+
 pub(crate) fn leader_of(partition: i32) -> Target {
     Target::Leader { topic: "metrics".into(), partition }
 }
