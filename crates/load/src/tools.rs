@@ -598,13 +598,13 @@ impl Troubles {
 
     /// Asks whether a broker is there, where that is in doubt.
     fn probe(&mut self, consumer: &BaseConsumer<Watching>, topic: &str) -> Result<(), ToolError> {
-        let Some((since, asked)) = self.unanswered.filter(|(_, asked)| asked.elapsed() >= PROBE) else { return Ok(()) };
+        let Some((since, _)) = self.unanswered.filter(|(_, asked)| asked.elapsed() >= PROBE) else { return Ok(()) };
         if consumer.fetch_metadata(Some(topic), PROBE).is_ok() {
             self.unanswered = None;
         } else if since.elapsed() >= GONE {
             return Err(ToolError::Gone { waited_s: GONE.as_secs() });
         } else {
-            self.unanswered = Some((since, asked.max(Instant::now())));
+            self.unanswered = Some((since, Instant::now()));
         }
         Ok(())
     }
