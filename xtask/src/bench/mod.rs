@@ -1,5 +1,6 @@
 //! Benchmarks: each prints what it measured beside what must hold, and fails if that does not.
 
+mod beside;
 mod build;
 mod cluster;
 mod frames;
@@ -18,6 +19,9 @@ pub(crate) enum Bench {
         after_help = "Examples:\n  cargo xtask bench cluster --markdown table.md\n  cargo xtask bench cluster --rows start,memory --without-kafka --quick"
     )]
     Cluster(cluster::Args),
+    /// Profile `apache` of the embedded cluster beside Apache Kafka: the same scenarios, medians of what clocks decide
+    #[command(after_help = "Example:\n  cargo xtask bench beside --runs 5")]
+    Beside(beside::Args),
     /// What one acknowledged frame costs the embedded cluster
     #[command(after_help = "Example:\n  cargo xtask bench frames --records 1,1000")]
     Frames(frames::Args),
@@ -33,6 +37,7 @@ pub(crate) fn run(what: &Bench) -> anyhow::Result<()> {
     match what {
         Bench::Produce(args) => crate::product::in_release(|| produce::run(args)),
         Bench::Cluster(args) => crate::product::in_release(|| cluster::run(args)),
+        Bench::Beside(args) => beside::run(args),
         Bench::Frames(args) => crate::product::in_release(|| frames::run(args)),
         Bench::Ledger => ledger::run(),
         Bench::Build(args) => build::run(args),
