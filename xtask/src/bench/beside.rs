@@ -55,7 +55,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 let file = folder(&out, scenario, engine, number).join("result.json");
                 let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
                 let result = serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
-                for (quantity, seconds) in quantities(&result) {
+                let events = folder(&out, scenario, engine, number).join("events.jsonl");
+                let events =
+                    fs::read_to_string(&events).with_context(|| format!("cannot read {}", events.display()))?;
+                for (quantity, seconds) in quantities(&result).into_iter().chain(controller_change(&result, &events)) {
                     measured.entry((scenario.clone(), quantity)).or_default()[at].push(seconds);
                 }
             }
@@ -112,6 +115,26 @@ fn quantities(result: &Value) -> Vec<(String, f64)> {
         all.extend(pauses.max_by(f64::total_cmp).map(|seconds| (format!("longest pause of it ({trigger})"), seconds)));
     }
     all
+}
+
+/// From the first fault that hit the active controller until another node is it. How many elections that took is chance (of two
+/// candidates at the same time neither may win), so it belongs to the name.
+fn controller_change(result: &Value, events: &str) -> Option<(String, f64)> {
+    let fault = rows(result, "faults").iter().find(|fault| fault["active_controller"] == true)?;
+    let killed_s = fault["at_s"].as_f64()?;
+    let controllers: Vec<(f64, i64)> = events
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| event["event"] == "controller")
+        .filter_map(|event| Some((event["at_us"].as_f64()? / 1e6, event["epoch"].as_i64()?)))
+        .collect();
+    let (_, old) = controllers.iter().rfind(|(at_s, _)| *at_s <= killed_s)?;
+    let (at_s, new) = controllers.iter().find(|(at_s, epoch)| *at_s > killed_s && epoch > old)?;
+    let elections = match new - old {
+        1 => "one election".to_owned(),
+        several => format!("{several} elections"),
+    };
+    Some((format!("kill → another active controller, {elections}"), at_s - killed_s))
 }
 
 fn rows<'a>(of: &'a Value, name: &str) -> &'a [Value] {
@@ -188,6 +211,19 @@ mod tests {
             of(true)[1..],
             [("start → unfenced".to_owned(), 0.5), ("unfenced → every ISR full".to_owned(), 0.25)]
         );
+    }
+
+    #[test]
+    fn a_controller_is_replaced_by_the_first_of_a_later_epoch() {
+        let result = json!({ "faults": [{ "active_controller": true, "at_s": 10.0 }] });
+        let told =
+            |at_us: i64, epoch: i64| json!({ "event": "controller", "at_us": at_us, "epoch": epoch }).to_string();
+        let events = [told(-9_000_000, 3), "cut off".to_owned(), told(13_500_000, 5), told(20_000_000, 6)].join("\n");
+        assert_eq!(
+            controller_change(&result, &events),
+            Some(("kill → another active controller, 2 elections".to_owned(), 3.5))
+        );
+        assert_eq!(controller_change(&result, &told(-9_000_000, 3)), None, "nobody took over");
     }
 
     #[test]
