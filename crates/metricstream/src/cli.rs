@@ -123,7 +123,7 @@ pub(crate) struct RunArgs {
     #[arg(default_value = "broker-failure")]
     pub(crate) scenario: String,
     /// Where the cluster comes from
-    #[arg(long, value_enum, default_value = "kafka")]
+    #[arg(long, value_enum, default_value = "embedded")]
     pub(crate) engine: EngineName,
     /// Overrides the scenario's profile
     #[arg(long, value_enum)]
@@ -311,7 +311,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Where the cluster comes from
-    #[arg(long, value_enum, default_value = "kafka")]
+    #[arg(long, value_enum, default_value = "embedded")]
     pub(crate) engine: OwnEngine,
     /// Engine embedded: switch on a historic behaviour or seeded bug; may be repeated
     #[arg(long = "flaw", value_name = "FLAW")]

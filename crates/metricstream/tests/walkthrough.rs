@@ -52,9 +52,9 @@ impl Drop for Down {
     }
 }
 
-fn free_ports() -> u16 {
-    let base = 30_000 + u16::try_from(std::process::id() % 9_000).unwrap();
-    (base..60_000)
+fn free_ports(above: u16) -> u16 {
+    let base = 10_000 + above + u16::try_from(std::process::id() % 9_000).unwrap();
+    (base..30_000)
         .step_by(3)
         .find(|p| (*p..p + 3).all(|p| TcpListener::bind(("127.0.0.1", p)).is_ok()))
         .expect("three free ports")
@@ -62,23 +62,32 @@ fn free_ports() -> u16 {
 
 #[test]
 fn a_cluster_by_hand_is_broken_and_healed_while_two_consumers_share_a_topic() {
-    if !kafka_can_run() {
-        return;
+    // As README has it: without a word on the engine.
+    walk_through("embedded", 0, &[]);
+}
+
+#[test]
+fn the_same_by_hand_on_apache_kafka() {
+    if kafka_can_run() {
+        walk_through("kafka", 9_000, &["--engine", "kafka"]);
     }
-    let name = format!("walk-{}", std::process::id());
-    let port = free_ports().to_string();
+}
+
+fn walk_through(of: &str, ports_from: u16, engine: &[&str]) {
+    let name = format!("walk-{of}-{}", std::process::id());
+    let port = free_ports(ports_from).to_string();
     let ask = |args: &[&str]| {
         let mut all = args.to_vec();
         all.extend(["--name", &name]);
         finish(&mut metricstream(&all), Duration::from_secs(90))
     };
     let _down = Down(name.clone());
-    let up =
-        ask(&["cluster", "up", "--engine", "kafka", "--detach", "--port", &port, "--topic", "metrics:6:3"]).expect(0);
+    let start = [&["cluster", "up", "--detach", "--port", &port][..], engine].concat();
+    let up = ask(&[&start[..], &["--topic", "metrics:6:3"]].concat()).expect(0);
     let bootstrap = up.stdout.lines().find_map(|l| l.strip_prefix("bootstrap ")).expect("a bootstrap line").to_owned();
     assert!(bootstrap.starts_with(&format!("127.0.0.1:{port},")), "{bootstrap}");
 
-    let twice = ask(&["cluster", "up", "--engine", "kafka", "--detach", "--port", &port]).expect(3);
+    let twice = ask(&start).expect(3);
     assert!(twice.stderr.contains("already"), "{}", twice.stderr);
 
     let described = ask(&["topic", "describe", "metrics"]).expect(0).stdout;
