@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use metricstream_scenario::timers::{self, Bound, Event};
 
 use crate::claims::Facts;
-use crate::claims::cluster::{next_controller, taken_out};
-use crate::measure::failover::{BrokerChange, bound_of};
+use crate::claims::cluster::taken_out;
+use crate::measure::failover::{BrokerChange, bound_of, counted_anew};
 use crate::measure::steps::StepSeen;
 
 use super::at;
@@ -55,15 +55,15 @@ pub(super) fn taken_out_why(facts: &Facts<'_>, step: &StepSeen, node: i32) -> Op
         ));
     }
     // A controller that became active in between counts every session from its own beginning.
-    if let Some((active_us, active, _)) = next_controller(facts, step).filter(|(at_us, ..)| *at_us < event.at_us) {
-        let session_s = broker_s(facts, "broker.session.timeout.ms");
-        let since_s = (event.at_us - active_us) as f64 / 1e6;
-        if (session_s - EARLY_S..=session_s * 1.125 + LATE_S).contains(&since_s) {
+    if let Some((active_us, active, _)) = counted_anew(&facts.controllers(), step.at_us, event.at_us) {
+        let broker = timers::effective_broker_config(&facts.scenario.topology);
+        let session = timers::predict(Event::SessionCountedAnew, &broker, &BTreeMap::new());
+        if fits((event.at_us - active_us) as f64 / 1e6, &session) {
             return Some(format!(
                 "broker {node} fenced at +{after_s:.1} s: node {active} became the active controller at {} and gave it a \
                  whole session, {}",
                 at(active_us),
-                broker_setting(facts, "broker.session.timeout.ms")
+                session.timer
             ));
         }
     }
