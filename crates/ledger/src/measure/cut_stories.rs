@@ -146,6 +146,12 @@ fn a_controller_that_dies_while_its_followers_stand_still_has_no_successor_until
     let row = failover(&[(-4 * S, 1, 1), (13_800 * MS, 2, 2)], &evidence);
     let wanted = "≤ 3.4 s, broker.session.timeout.ms = 1000, counted anew by node 2, active since 13.8 s";
     assert_eq!(row.predicted.as_deref(), Some(wanted));
+    // Whoever follows may have been told by the same closed connections.
+    let quick = [("metricstream.fence.after.disconnect.ms", "0"), ("metricstream.elect.after.disconnect.ms", "11000")];
+    let row = failover(&[(-4 * S, 1, 1), (22_790 * MS, 2, 2)], &quick);
+    let wanted =
+        "≤ 23.6 s, metricstream.elect.after.disconnect.ms = 11000, counted from 12.0 s: no controller could act before";
+    assert_eq!(row.predicted.as_deref(), Some(wanted));
     let row = failover(&[(-4 * S, 1, 1), (13_800 * MS, 2, 2)], &[]);
     assert!(row.predicted.is_some_and(|text| text.starts_with("≤ 12.4 s, ")));
 }

@@ -268,44 +268,86 @@ impl Failovers {
         (scenario, steps): (&Scenario, &Steps),
         config: &BTreeMap<String, String>,
     ) -> Option<Bound> {
-        let event = bound_of(fault, scenario)?;
-        let mut bound = timers::predict(event, config, &BTreeMap::new());
-        let able_us = self.able_us(fault, elected_us, scenario, steps);
+        let mut bound = timers::predict(bound_of(fault, scenario)?, config, &BTreeMap::new());
         let since_s = |at_us: i64| (at_us - fault.at_us) as f64 / 1e6;
-        // Who follows a dead active controller is part of its prediction, if the others could elect it at once.
-        let foreseen = event == Event::ControlledShutdown
-            || able_us == fault.at_us && matches!(event, Event::CombinedActiveKilled | Event::ActiveConnectionsClosed);
-        match counted_anew(&self.controllers, fault.at_us, elected_us).filter(|_| !foreseen) {
-            Some((active_us, node, _)) => {
+        match counted_from(fault, elected_us, &self.controllers, scenario, steps) {
+            CountedFrom::Fault | CountedFrom::Term { foreseen: true, .. } => {}
+            CountedFrom::Able(able_us) => {
+                bound.max_s += since_s(able_us);
+                bound.timer =
+                    format!("{}, counted from {:.1} s: no controller could act before", bound.timer, seconds(able_us));
+            }
+            CountedFrom::Term { active_us, node, .. } => {
                 let session = timers::predict(Event::SessionCountedAnew, config, &BTreeMap::new());
                 bound.max_s = since_s(active_us) + session.max_s;
                 bound.timer =
                     format!("{}, counted anew by node {node}, active since {:.1} s", session.timer, seconds(active_us));
             }
-            None if able_us > fault.at_us => {
-                bound.max_s += since_s(able_us);
-                bound.timer =
-                    format!("{}, counted from {:.1} s: no controller could act before", bound.timer, seconds(able_us));
-            }
-            None => {}
         }
         Some(bound)
     }
+}
 
-    /// From when on a controller could act on the fault: most voters were up, and so was the one that had been active,
-    /// unless it was hit itself.
-    fn able_us(&self, fault: &StepSeen, until_us: i64, scenario: &Scenario, steps: &Steps) -> i64 {
-        let active = self.controllers.iter().rfind(|(at_us, ..)| *at_us <= fault.at_us).map(|(_, node, _)| *node);
-        let active = active.filter(|node| !fault.nodes.contains(node));
-        let voters = voters(&scenario.topology);
-        let can_act = |at_us: &i64| {
-            let up = voters.iter().filter(|node| !steps.is_down(**node, *at_us)).count();
-            up * 2 > voters.len() && active.is_none_or(|node| !steps.is_down(node, *at_us))
-        };
-        let heals = steps.all().iter().filter(|step| step.class == Class::Heal).map(|step| step.at_us);
-        let later = heals.filter(|at_us| (fault.at_us..until_us).contains(at_us));
-        std::iter::once(fault.at_us).chain(later).find(can_act).unwrap_or(fault.at_us)
+/// From when on the clocks run that take out a node which was hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CountedFrom {
+    /// From the fault.
+    Fault,
+    /// From then on, because no controller could act before.
+    Able(i64),
+    /// From when `node` became the active controller: it gives every broker a whole session. `foreseen`: the fault took
+    /// the former one, and the prediction for that has it in it.
+    Term { active_us: i64, node: i32, foreseen: bool },
+}
+
+/// From when on the clocks of `fault` ran, if the controller acted on it at `out_us`. `controllers` says when which node became
+/// active, and its epoch.
+pub(crate) fn counted_from(
+    fault: &StepSeen,
+    out_us: i64,
+    controllers: &[(i64, i32, i32)],
+    scenario: &Scenario,
+    steps: &Steps,
+) -> CountedFrom {
+    let event = bound_of(fault, scenario);
+    if event == Some(Event::ControlledShutdown) {
+        return CountedFrom::Fault;
     }
+    let able_us = able_us(fault, out_us, controllers, scenario, steps);
+    let from_able = if able_us > fault.at_us { CountedFrom::Able(able_us) } else { CountedFrom::Fault };
+    let Some((active_us, node, _)) = counted_anew(controllers, fault.at_us, out_us) else { return from_able };
+    // Closed connections may tell a new controller too, at once.
+    if let Some(event @ (Event::ActiveConnectionsClosed | Event::ConnectionsClosed)) = event {
+        let config = timers::effective_broker_config(&scenario.topology);
+        let most_s = timers::predict(event, &config, &BTreeMap::new()).max_s;
+        let unhindered = event == Event::ActiveConnectionsClosed && able_us == fault.at_us;
+        if unhindered || (out_us - able_us) as f64 / 1e6 <= most_s {
+            return from_able;
+        }
+    }
+    let foreseen = event == Some(Event::CombinedActiveKilled) && able_us == fault.at_us;
+    CountedFrom::Term { active_us, node, foreseen }
+}
+
+/// From when on a controller could act on the fault: most voters were up, and so was the one that had been active, unless
+/// it was hit itself.
+fn able_us(
+    fault: &StepSeen,
+    until_us: i64,
+    controllers: &[(i64, i32, i32)],
+    scenario: &Scenario,
+    steps: &Steps,
+) -> i64 {
+    let active = controllers.iter().rfind(|(at_us, ..)| *at_us <= fault.at_us).map(|(_, node, _)| *node);
+    let active = active.filter(|node| !fault.nodes.contains(node));
+    let voters = voters(&scenario.topology);
+    let can_act = |at_us: &i64| {
+        let up = voters.iter().filter(|node| !steps.is_down(**node, *at_us)).count();
+        up * 2 > voters.len() && active.is_none_or(|node| !steps.is_down(node, *at_us))
+    };
+    let heals = steps.all().iter().filter(|step| step.class == Class::Heal).map(|step| step.at_us);
+    let later = heals.filter(|at_us| (fault.at_us..until_us).contains(at_us));
+    std::iter::once(fault.at_us).chain(later).find(can_act).unwrap_or(fault.at_us)
 }
 
 /// The nodes that elect the active controller.
@@ -317,8 +359,8 @@ pub(crate) fn voters(topology: &Topology) -> Vec<i32> {
 }
 
 /// The last controller that became active after a fault and before `until_us`: it counts every session from its own
-/// beginning. `controllers` says when which node became active, and its epoch.
-pub(crate) fn counted_anew(controllers: &[(i64, i32, i32)], fault_us: i64, until_us: i64) -> Option<(i64, i32, i32)> {
+/// beginning.
+fn counted_anew(controllers: &[(i64, i32, i32)], fault_us: i64, until_us: i64) -> Option<(i64, i32, i32)> {
     let before = controllers.iter().filter(|(at_us, ..)| *at_us <= fault_us).map(|(.., epoch)| *epoch).max();
     let later = |(at_us, _, epoch): &&(i64, i32, i32)| {
         (fault_us + 1..until_us).contains(at_us) && before.is_none_or(|before| *epoch > before)
