@@ -62,6 +62,11 @@ impl<'a> Facts<'a> {
         state.into_values().collect()
     }
 
+    /// Whether the run was ended before its timeline was over.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.timeline.iter().any(|event| matches!(&event.what, What::Phase { name } if name == "interrupted"))
+    }
+
     /// Changes of the active controller: when, node, epoch.
     pub(crate) fn controllers(&self) -> Vec<(i64, i32, i32)> {
         let of_event = |event: &TimelineEvent| match event.what {

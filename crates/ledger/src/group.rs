@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::accounting::{Spot, Tally};
-use crate::anomaly::commit_fault::CommitWatch;
+use crate::anomaly::commit_fault::{Commit, CommitWatch};
 use crate::anomaly::dual_ownership::Ownership;
 use crate::anomaly::redelivery::Redelivery;
 use crate::anomaly::skipped::Jumps;
@@ -42,6 +42,22 @@ pub(crate) struct Member {
     /// The commit when it took over; `None` if it was never told to own the partition, or nothing was committed.
     pub(crate) floor: Option<i64>,
     pub(crate) owner: bool,
+    /// Where its position went back without a seek or rebalance, as it does when the log below it is truncated.
+    pub(crate) set_back: Option<SetBack>,
+}
+
+/// From the lowest offset that a member was set back to, to the highest position that it was set back from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SetBack {
+    pub(crate) to: u64,
+    pub(crate) from: u64,
+}
+
+impl Member {
+    fn set_back(&mut self, to: u64, from: u64) {
+        let before = self.set_back.unwrap_or(SetBack { to, from });
+        self.set_back = Some(SetBack { to: before.to.min(to), from: before.from.max(from) });
+    }
 }
 
 /// A delivery of consecutive messages.
@@ -59,7 +75,7 @@ impl GroupPlace {
     /// The member's state, made if it is new.
     pub(crate) fn member(&mut self, id: u32) -> &mut Member {
         let at = self.members.iter().rposition(|member| member.id == id).unwrap_or_else(|| {
-            self.members.push(Member { id, next: None, floor: None, owner: false });
+            self.members.push(Member { id, next: None, floor: None, owner: false, set_back: None });
             self.members.len() - 1
         });
         &mut self.members[at]
@@ -74,6 +90,7 @@ impl GroupPlace {
         state.next = u64::try_from(offset).ok();
         state.floor = frontier;
         state.owner = true;
+        state.set_back = None;
         self.ownership.begin(at_us, member);
     }
 
@@ -81,6 +98,7 @@ impl GroupPlace {
         let state = self.member(member);
         state.owner = false;
         state.next = None;
+        state.set_back = None;
         self.ownership.end(at_us, member);
     }
 
@@ -88,6 +106,7 @@ impl GroupPlace {
         self.sought = true;
         let state = self.member(member);
         state.next = u64::try_from(offset).ok();
+        state.set_back = None;
         state.floor = state.floor.map(|floor| floor.min(offset));
         self.commits.allow_back_to(offset);
     }
@@ -96,6 +115,9 @@ impl GroupPlace {
         let (base, end) = (delivery.base as u64, delivery.base as u64 + u64::from(delivery.count));
         let state = self.member(delivery.member);
         let (next, floor) = (state.next.replace(end), state.floor);
+        if let Some(next) = next.filter(|next| *next > base) {
+            state.set_back(base, next);
+        }
         match next {
             Some(next) if next > base => {
                 let back = next.min(end) - base;
@@ -120,11 +142,17 @@ impl GroupPlace {
     }
 
     pub(crate) fn committed(&mut self, at_us: i64, member: u32, offset: i64) {
-        let state = self.members.iter().rev().find(|state| state.id == member);
-        let position = state.and_then(|state| state.next);
-        let owner = state.is_some_and(|state| state.owner);
+        let state = self.members.iter_mut().rev().find(|state| state.id == member);
+        let owner = state.as_ref().is_some_and(|state| state.owner);
         let usurped = !owner && self.ownership.another_owner(member, at_us);
-        self.commits.commit(at_us, member, offset, position, usurped);
+        let (position, set_back) = state.as_ref().map_or((None, None), |state| (state.next, state.set_back));
+        self.commits.commit(&Commit { at_us, member, offset, position, set_back, usurped });
+        // Once it has committed beyond where it had been, its commits follow its position again.
+        if let Some(state) = state
+            && set_back.is_some_and(|back| offset as u64 >= back.from && position.is_some_and(|at| at >= back.from))
+        {
+            state.set_back = None;
+        }
     }
 
     pub(crate) fn allocated_bytes(&self) -> usize {

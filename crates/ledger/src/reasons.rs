@@ -25,7 +25,7 @@ pub(crate) fn reason(
     let of = claim.of.as_deref();
     let after_us = claim.after_s.map(|after_s| (after_s * 1e6) as i64);
     match (measure, step) {
-        (Measure::Lost | Measure::LostPredicted, _) => load::lost(facts),
+        (Measure::Lost | Measure::LostPredicted, _) => load::lost(facts, claim),
         (Measure::LostToGroup | Measure::Redelivered, _) => load::of_group(facts, of, measure),
         (Measure::Duplicates, _) => load::guaranteed(facts, "no-duplicates-"),
         (Measure::Reordered, _) => load::guaranteed(facts, "order-"),

@@ -189,6 +189,15 @@ pub struct Loss {
     pub fault: Option<String>,
 }
 
+impl Loss {
+    /// What became of the messages, without which they were: `truncated at epoch 7, after the kill of broker 2`.
+    pub fn happened(&self) -> &str {
+        let of = format!(" of {}-{} ", self.topic, self.partition);
+        let rest = self.cause.split_once(&of).map_or(self.cause.as_str(), |(_, rest)| rest);
+        ["was ", "were ", "lost: "].iter().fold(rest, |rest, word| rest.strip_prefix(word).unwrap_or(rest))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct AnomalyRow {

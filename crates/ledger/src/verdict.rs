@@ -246,15 +246,17 @@ fn judge_one(guarantee: &Guarantee, scenario: &Scenario, accounting: Option<&Acc
     };
     let found: Vec<&Anomaly> =
         accounting.anomalies.iter().filter(|anomaly| concerns(&guarantee.kind, anomaly, scenario)).collect();
-    let told = |anomaly: &&Anomaly| format!("{} {}: {}", anomaly.count, anomaly.kind.as_str(), anomaly.evidence);
-    let violations: Vec<String> =
-        found.iter().filter(|anomaly| anomaly.verdict == Judgement::Violation).map(told).collect();
+    let violations: Vec<&Anomaly> =
+        found.iter().copied().filter(|anomaly| anomaly.verdict == Judgement::Violation).collect();
+    let told = |(sum, first, several): (String, &Anomaly, bool)| {
+        format!("{sum}{} {}", if several { ", the first:" } else { ":" }, first.evidence)
+    };
+    let violations: Vec<String> = sums(&violations).into_iter().map(told).collect();
     if !violations.is_empty() {
         return row(Some(false), format!("{}; {}", violations.join("; "), guarantee.why));
     }
     if !guarantee.applies {
-        let seen: Vec<String> =
-            found.iter().map(|anomaly| format!("{} {}", anomaly.count, anomaly.kind.as_str())).collect();
+        let seen: Vec<String> = sums(&found).into_iter().map(|(sum, ..)| sum).collect();
         let seen = if seen.is_empty() { "nothing of it was seen".to_owned() } else { seen.join(", ") };
         return row(None, format!("not given: {}; {seen}", guarantee.why));
     }
@@ -262,6 +264,25 @@ fn judge_one(guarantee: &Guarantee, scenario: &Scenario, accounting: Option<&Acc
         Some(why) => row(None, format!("{why}; {}", guarantee.why)),
         None => row(Some(true), guarantee.why.clone()),
     }
+}
+
+/// The anomalies of each kind together, as `9998 lost in 6 partitions`; with the first of them, and whether there are more.
+fn sums<'a>(found: &[&'a Anomaly]) -> Vec<(String, &'a Anomaly, bool)> {
+    let mut kinds: BTreeMap<AnomalyKind, Vec<&Anomaly>> = BTreeMap::new();
+    for anomaly in found {
+        kinds.entry(anomaly.kind).or_default().push(anomaly);
+    }
+    let sum = |(kind, rows): (AnomalyKind, Vec<&'a Anomaly>)| {
+        let first = *rows.first()?;
+        let places: BTreeSet<_> = rows.iter().map(|row| (&row.topic, row.partition)).collect();
+        let count: u64 = rows.iter().map(|row| row.count).sum();
+        let mut text = format!("{count} {}", kind.as_str());
+        if places.len() > 1 {
+            text += &format!(" in {} partitions", places.len());
+        }
+        Some((text, first, rows.len() > 1))
+    };
+    kinds.into_iter().filter_map(sum).collect()
 }
 
 /// Whether an anomaly speaks against a guarantee. Anomalies know their topic and group, not their producer: one of a
@@ -424,6 +445,40 @@ mod tests {
         );
         let predicted = run(Some(&accounting(vec![lost(Judgement::Expected)])), Meta::default());
         assert_eq!(predicted.verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn one_loss_in_many_partitions_is_told_as_a_sum_and_with_one_claim_only() {
+        let of = |partition| Anomaly { partition: Some(partition), ..lost(Judgement::Violation) };
+        let mut accounting = accounting((0..6).map(of).collect());
+        let loss = |partition| crate::accounting::Loss {
+            topic: "metrics".into(),
+            partition,
+            first_offset: Some(0),
+            last_offset: Some(11),
+            count: 12,
+            predicted: false,
+            cause: format!("offsets 0–11 of metrics-{partition} were lost: gone: topic absent at the audit"),
+            epoch: None,
+            fault: None,
+        };
+        accounting.losses = (0..6).map(loss).collect();
+        let mut scenario = scenario();
+        let claim = "name='x'\n[[claims]]\nid='none'\ntext='nothing is lost'\nmeasure='lost'\nvalue=0\n\
+                     [[claims]]\nid='all'\nmeasure='lost'\nop='>='\nvalue=70";
+        scenario.claims = metricstream_scenario::parse(claim).expect("sound").claims;
+        let result = assemble(&scenario, measured(&[], (0, 0)), Some(&accounting), &[], Meta::default());
+        let row = durability(&result);
+        assert!(row.evidence.starts_with("72 lost in 6 partitions, the first: offsets 5–16; "), "{}", row.evidence);
+        let reasons: Vec<&str> = result.claims.iter().map(|row| row.reason.as_str()).collect();
+        let told = "72 lost in 6 ranges of 6 partitions: gone: topic absent at the audit; ";
+        assert!(reasons[0].starts_with(told), "{reasons:?}");
+        assert_eq!(reasons[1], "the losses told with the claim \"nothing is lost\"");
+        // Of one range it is said which.
+        accounting.losses.truncate(1);
+        let result = assemble(&scenario, measured(&[], (0, 0)), Some(&accounting), &[], Meta::default());
+        let only = "12 lost: offsets 0–11 of metrics-0 were lost: gone: topic absent at the audit; ";
+        assert!(result.claims[0].reason.starts_with(only), "{}", result.claims[0].reason);
     }
 
     #[test]

@@ -169,6 +169,21 @@ pub(crate) fn maybe_seconds(s: Option<f64>) -> String {
     s.map_or_else(|| "–".to_owned(), seconds)
 }
 
+/// A share as people read it: `99.96 %`. Rounded down, so that only all of it is 100 %; and only none of it is 0 %.
+pub(crate) fn percent(share: f64) -> String {
+    if !share.is_finite() {
+        return "–".to_owned();
+    }
+    // A share that is meant to have two digits may be a hair below them.
+    let hundredths = (share * 10_000.0 + 1e-9).floor();
+    let hundredths = match share {
+        some if some > 0.0 && some < 1.0 => hundredths.clamp(1.0, 9_999.0),
+        _ => hundredths,
+    };
+    let text = format!("{:.2}", hundredths / 100.0);
+    format!("{}{NO_BREAK}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// `1 partition`, `6 partitions`.
 pub(crate) fn count(n: usize, one: &str, many: &str) -> String {
     format!("{}{NO_BREAK}{}", thousands(n as u64), if n == 1 { one } else { many })
@@ -228,6 +243,17 @@ mod tests {
         assert_eq!(seconds(f64::NAN), "–");
         assert_eq!(millis(Some(f64::INFINITY)), "–");
         assert_eq!([0.15, 2.14, 9_312.4].map(|ms| millis(Some(ms))), ["0.15", "2.1", "9,312"]);
+    }
+
+    #[test]
+    fn shares_are_rounded_down_so_that_only_all_of_it_is_100() {
+        // 25,371 of 27,989 is 90.6463 %: rounded to the nearest it would be 90.65 %.
+        assert_eq!(percent(25_371.0 / 27_989.0), "90.64\u{a0}%");
+        assert_eq!([0.999_96, 0.999_999_999, 1.0].map(percent), ["99.99\u{a0}%", "99.99\u{a0}%", "100\u{a0}%"]);
+        assert_eq!([0.0, 1e-9, 0.5].map(percent), ["0\u{a0}%", "0.01\u{a0}%", "50\u{a0}%"]);
+        // What two digits can say is said, though as a double it is a little less.
+        assert_eq!([0.57, 0.29, 0.578_7, 0.9].map(percent), ["57\u{a0}%", "29\u{a0}%", "57.87\u{a0}%", "90\u{a0}%"]);
+        assert_eq!(percent(f64::NAN), "–");
     }
 
     #[test]

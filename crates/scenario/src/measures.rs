@@ -155,7 +155,8 @@ measures! {
          of that stretch counts."
     SuccessRate "success_rate" "share" Number step Optional, of Nothing Never, after Never:
         "Acknowledged sends divided by sends, of the whole run; with a step, of sends whose actual send lies in its \
-         window. What failed, stayed unknown or was still open when the run ended counts as sent. 1 if there were none."
+         window. What failed, stayed unknown or was still open when the run ended counts as sent. 1 if there were none. \
+         Not measured if the run was interrupted and what was open then would have decided."
     Lost "lost" "messages" Number step Never, of Nothing Never, after Never:
         "Acknowledged messages that the audited log does not hold, predicted ones included."
     LostPredicted "lost_predicted" "messages" Number step Never, of Nothing Never, after Never:

@@ -211,6 +211,8 @@ pub enum Event {
     ConnectionsClosed,
     /// The same of the active controller: until another is active and its partitions have other leaders.
     ActiveConnectionsClosed,
+    /// A controller becomes active while a broker is silent: from then until that broker's partitions have other leaders.
+    SessionCountedAnew,
     /// A member of a classic group dies: until its partitions are owned again.
     ClassicCrash,
     /// A member joins a classic group or leaves it: until the others have noticed.
@@ -264,7 +266,8 @@ pub fn predict(event: Event, broker: &BTreeMap<String, String>, client: &BTreeMa
         | Event::ActiveControllerKilled
         | Event::CombinedActiveKilled
         | Event::ConnectionsClosed
-        | Event::ActiveConnectionsClosed => of_nodes(event, server),
+        | Event::ActiveConnectionsClosed
+        | Event::SessionCountedAnew => of_nodes(event, server),
         _ => of_clients(event, server, member),
     };
     let Estimate { min_s, mean_s, max_s, timer, text } = estimate;
@@ -330,6 +333,13 @@ fn of_nodes(event: Event, server: impl Fn(&str) -> f64) -> Estimate {
             quorum_max + session * 1.125,
             "broker.session.timeout.ms",
             "first a new active controller, which then gives every broker a whole session again",
+        ),
+        Event::SessionCountedAnew => estimate(
+            session,
+            session * 1.0625,
+            session * 1.125,
+            "broker.session.timeout.ms",
+            "a new active controller has heard nobody's heartbeat yet and gives every broker a whole session",
         ),
         _ => estimate(
             session - heartbeat,
@@ -427,6 +437,9 @@ mod tests {
         assert_eq!(killed.timer, "broker.session.timeout.ms = 9000");
         let combined = predicted(Event::CombinedActiveKilled, &[]);
         assert!((11.0..11.6).contains(&combined.mean_s), "{combined:?}");
+        // Who begins to count anew has missed no heartbeat: never before the session is over.
+        let anew = predicted(Event::SessionCountedAnew, &[]);
+        assert_eq!((anew.min_s, anew.max_s, anew.timer), (9.0, 10.125, killed.timer));
         let crash = predicted(Event::ClassicCrash, &[]);
         assert_eq!((crash.min_s, crash.max_s), (42.0, 48.0));
     }

@@ -138,7 +138,8 @@ impl AnomalyKind {
             }
             Self::AckOffsetMismatch => "violation if durability is guaranteed, else expected",
             Self::CommitFault => {
-                "violation; a commit that goes back is expected if committed offsets are not guaranteed"
+                "violation; one that goes back is expected if committed offsets are not guaranteed, and so is what \
+                 follows from a position set back by a truncation if what is below the high watermark is not"
             }
             Self::DualOwnership => "violation; expected if the timeline says that one of the two was stalled",
         }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use metricstream_scenario::model::Controllers;
-
-use crate::measure::failover::{BrokerChange, BrokerEvent, absent_until_us};
+use crate::measure::failover::{BrokerChange, BrokerEvent, absent_until_us, voters};
 use crate::measure::isr::Committed;
 use crate::measure::normal::Trouble;
 use crate::measure::recovery::{State, all_full, in_service_us};
@@ -252,11 +250,7 @@ pub(crate) struct Voters {
 }
 
 pub(crate) fn fewest_voters(facts: &Facts<'_>, step: &StepSeen, after_us: Option<i64>) -> Voters {
-    let topology = &facts.scenario.topology;
-    let voters: Vec<i32> = match topology.controllers {
-        Controllers::Combined => (1..).take(topology.brokers as usize).collect(),
-        Controllers::Separate(count) => (FIRST_CONTROLLER..).take(count as usize).collect(),
-    };
+    let voters = voters(&facts.scenario.topology);
     let from_us = moment(facts, step, after_us);
     let end_us = facts.end_us(step);
     let faults = facts.measured.steps.faults().map(|fault| fault.at_us);

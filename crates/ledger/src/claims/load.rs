@@ -5,9 +5,10 @@ use metricstream_scenario::model::Claim;
 
 use crate::measure::steps::StepSeen;
 use crate::measure::windows::WindowStats;
+use crate::reasons::counted;
 use crate::result::{Messages, Unavailability};
 
-use super::{Facts, Found};
+use super::{Facts, Found, holds};
 
 /// What hit a partition shows in its last acknowledgement before: windows may begin this much earlier, µs.
 const BEFORE_STEP_US: i64 = 250_000;
@@ -32,12 +33,30 @@ pub(crate) fn window<'a>(facts: &Facts<'a>, claim: &Claim) -> Option<&'a WindowS
 }
 
 pub(super) fn success_rate(facts: &Facts<'_>, claim: &Claim, step: Option<&StepSeen>) -> Found {
-    let rate = |acked: u64, sent: u64| Found::Number(if sent == 0 { 1.0 } else { acked as f64 / sent as f64 });
+    let Some((sent, acked)) = sent_and_acked(facts, claim, step) else {
+        return Found::NotMeasured("no sends were counted".to_owned());
+    };
+    let rate = |acked: u64| Found::Number(if sent == 0 { 1.0 } else { acked as f64 / sent as f64 });
+    let open = window(facts, claim).map_or(0, |window| window.open).min(sent - acked.min(sent));
+    // Whom nobody waited for any more might have been acknowledged: an answer only stands if those change nothing.
+    let (least, most) =
+        (holds(claim, Measure::SuccessRate, &rate(acked)), holds(claim, Measure::SuccessRate, &rate(acked + open)));
+    if open > 0 && (least != most || claim.op == "==") && facts.interrupted() {
+        return Found::NotMeasured(format!(
+            "{acked} of {} acknowledged when the run was interrupted, and {open} still open: those would have decided",
+            counted(sent, "send was", "sends were")
+        ));
+    }
+    rate(acked)
+}
+
+/// The sends that a claim on them is about, and how many of them were acknowledged.
+pub(crate) fn sent_and_acked(facts: &Facts<'_>, claim: &Claim, step: Option<&StepSeen>) -> Option<(u64, u64)> {
     match (step, facts.messages, window(facts, claim)) {
         // Without an audit there are still the outcomes that the clients reported.
-        (None, Some(messages), _) => rate(messages.acked, messages.sent),
-        (_, _, Some(window)) => rate(window.acked, window.sent),
-        _ => Found::NotMeasured("no sends were counted".to_owned()),
+        (None, Some(messages), _) => Some((messages.sent, messages.acked)),
+        (_, _, Some(window)) => Some((window.sent, window.acked)),
+        _ => None,
     }
 }
 

@@ -223,6 +223,26 @@ fn a_new_active_controller_gives_every_broker_a_whole_session() {
 }
 
 #[test]
+fn a_fencing_that_waited_for_a_controller_is_counted_from_when_one_could_act() {
+    // The active controller stands still when broker 2 is killed, and goes on counting when it is resumed.
+    let events = vec![
+        event(-3 * S, What::Controller { node: 3, epoch: 1 }),
+        partition(-3 * S, 0, 2, &[2, 3, 1], 0, 0),
+        fault(9 * S, "pause-3", "pause", &[3]),
+        fault(10 * S, "kill-2", "kill", &[2]),
+        healed(14 * S, "pause-3", "resume-3", &[3]),
+        event(22 * S, What::BrokerFenced { broker: 2, broker_epoch: 7 }),
+        partition(22 * S, 0, 3, &[3, 1], 1, 1),
+    ];
+    let mut story = Story::new(events, (10 * S, 22_100 * MS));
+    story.scenario.topology.controllers = Controllers::Combined;
+    let rows = story.answer(vec![claim("fenced_s", "kill-2", "", None, "<=", number(12.0))]);
+    let wanted = "broker 2 fenced at +12.0 s, before 14.0 s no controller could act: from then on \
+                  broker.session.timeout.ms = 9000 (7.0–10.1 s predicted)";
+    assert_eq!(rows[0].reason, wanted);
+}
+
+#[test]
 fn an_isr_below_its_minimum_refuses_writes_until_it_has_grown() {
     // Brokers 2 and 3 die; the ISR is [1], min.insync.replicas is 2; broker 3 comes back.
     let events = vec![

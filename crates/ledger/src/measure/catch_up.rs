@@ -105,9 +105,21 @@ pub struct Lag {
     pub by_second: Vec<u64>,
     /// p99 of the seconds between warm-up and the first fault; `None` if those are too few.
     pub baseline: Option<u64>,
+    /// How many seconds those were.
+    quiet_s: usize,
 }
 
 impl Lag {
+    /// Why there is no baseline.
+    fn without_baseline(&self) -> String {
+        match self.quiet_s {
+            0 => "no baseline, the first fault came in the warm-up".to_owned(),
+            some => format!(
+                "no baseline, the first fault came {some} s after the warm-up and {BASELINE_S_MIN} s are needed"
+            ),
+        }
+    }
+
     /// Whether nothing was seen from then on of a group that was not behind: then there is nothing to measure.
     fn is_unknown_from(&self, at_us: i64) -> bool {
         let second = (at_us.max(0) / SECOND_US) as usize;
@@ -212,7 +224,7 @@ impl Backlogs {
             // What comes in 250 ms is no backlog, as a gap of 250 ms is no outage: few seconds know little of a p99.
             let noise = (backlog.arrival(warm..until) * NOISE_S) as u64;
             let baseline = baseline.map(|baseline| baseline.max(noise));
-            Lag { by_second, baseline }
+            Lag { by_second, baseline, quiet_s: quiet.len() }
         };
         self.groups.iter().map(lag).collect()
     }
@@ -231,7 +243,7 @@ impl Backlogs {
             }
             if lag.baseline.is_none() && steps.first_fault_us().is_some() {
                 let group = group_name(index);
-                not_measured.push(format!("catch_up of {group}: no baseline, the first fault came in the warm-up"));
+                not_measured.push(format!("catch_up of {group}: {}", lag.without_baseline()));
             }
             for fault in steps.faults() {
                 let Some(healed_us) = fault.healed_us else { continue };
@@ -272,7 +284,8 @@ fn row(group: String, backlog: &Backlog, lag: &Lag, (fault, fault_us, healed_us)
     let warm = backlog.warm();
     let arrival = backlog.arrival(warm..from);
     let baseline_lag = lag.baseline.map(|lag| lag as f64);
-    let piled_up = peak_lag as f64 - baseline_lag.unwrap_or(0.0);
+    // Without a baseline nobody knows what had piled up, nor when it was worked off.
+    let piled_up = baseline_lag.filter(|_| from > warm && capacity > arrival).map(|lag| peak_lag as f64 - lag);
     CatchUp {
         group,
         fault: fault.to_owned(),
@@ -282,6 +295,6 @@ fn row(group: String, backlog: &Backlog, lag: &Lag, (fault, fault_us, healed_us)
         // A second is known at its end; one that held from before the heal took no time.
         duration_s: caught.map(|caught| (seconds((caught as i64 + 1) * SECOND_US - healed_us)).max(0.0)),
         drain_per_s: drained,
-        ideal_s: (from > warm && capacity > arrival).then(|| piled_up.max(0.0) / (capacity - arrival)),
+        ideal_s: piled_up.map(|messages| messages.max(0.0) / (capacity - arrival)),
     }
 }

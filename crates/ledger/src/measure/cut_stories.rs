@@ -1,6 +1,8 @@
 //! Stories of a log that is cut: both followers stand still while they count as in sync, the leader is killed, one of
 //! them leads without the acknowledged tail.
 
+use metricstream_scenario::model::Controllers;
+
 use super::stories::{MS, S, event, fault, healed, load, partition, scenario, tp};
 use super::*;
 use crate::history::{LaneId, Outcome};
@@ -99,6 +101,59 @@ fn a_controller_that_took_over_in_between_is_part_of_the_prediction() {
     let text = row.predicted.as_deref().expect("a prediction");
     assert!(text.contains("node 3, active since 13.8 s") && text.contains("session.timeout.ms = 9000"), "{text}");
     assert!(row.elected_s.expect("elected") - row.fault_s.expect("a fault") < 12.425);
+}
+
+/// The failover after the kill, where the controllers became active like this: when, node, epoch.
+fn failover(controllers: &[(i64, i32, i32)], settings: &[(&str, &str)]) -> result::Failover {
+    let mut scenario = scenario();
+    scenario.topology.controllers = Controllers::Combined;
+    scenario.topology.broker_config.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+    let mut all = events();
+    all.retain(|event| !matches!(event.what, What::Controller { .. }));
+    for (at_us, node, epoch) in controllers {
+        all.push(event(*at_us, What::Controller { node: *node, epoch: *epoch }));
+    }
+    all.sort_by_key(|event| event.at_us);
+    if let Some((_, active, _)) = controllers.iter().rfind(|(at_us, ..)| *at_us <= 10 * S) {
+        for event in &mut all {
+            if let What::Fault { nodes, active_controller, .. } = &mut event.what {
+                *active_controller = nodes.contains(active);
+            }
+        }
+    }
+    let mut measurements = Measurements::new(&scenario);
+    stories::feed(&mut measurements, &all, &[], &[]);
+    let measured = measurements.finish(35 * S);
+    measured.failovers.into_iter().find(|row| row.fault.as_deref() == Some("kill-leader")).expect("a failover")
+}
+
+#[test]
+fn a_paused_controller_that_is_elected_once_more_counts_every_session_anew() {
+    // A paused follower was the active controller and is so again, at another epoch.
+    let row = failover(&[(-4 * S, 3, 1), (13_800 * MS, 3, 3)], &[]);
+    let wanted = "≤ 12.4 s, broker.session.timeout.ms = 9000, counted anew by node 3, active since 13.8 s";
+    assert_eq!(row.predicted.as_deref(), Some(wanted));
+    assert!(row.predicted_max_s.is_some_and(|most| (most - 12.425).abs() < 1e-9), "{row:?}");
+    // It was never away: it counts on when it is resumed.
+    let row = failover(&[(-4 * S, 3, 1)], &[]);
+    let wanted = "≤ 10.6 s, broker.session.timeout.ms = 9000, counted from 12.0 s: no controller could act before";
+    assert_eq!(row.predicted.as_deref(), Some(wanted));
+}
+
+#[test]
+fn a_controller_that_dies_while_its_followers_stand_still_has_no_successor_until_they_are_back() {
+    let evidence = [("metricstream.fence.after.disconnect.ms", "0"), ("broker.session.timeout.ms", "1000")];
+    let row = failover(&[(-4 * S, 1, 1), (13_800 * MS, 2, 2)], &evidence);
+    let wanted = "≤ 3.4 s, broker.session.timeout.ms = 1000, counted anew by node 2, active since 13.8 s";
+    assert_eq!(row.predicted.as_deref(), Some(wanted));
+    // Whoever follows may have been told by the same closed connections.
+    let quick = [("metricstream.fence.after.disconnect.ms", "0"), ("metricstream.elect.after.disconnect.ms", "11000")];
+    let row = failover(&[(-4 * S, 1, 1), (22_790 * MS, 2, 2)], &quick);
+    let wanted =
+        "≤ 23.6 s, metricstream.elect.after.disconnect.ms = 11000, counted from 12.0 s: no controller could act before";
+    assert_eq!(row.predicted.as_deref(), Some(wanted));
+    let row = failover(&[(-4 * S, 1, 1), (13_800 * MS, 2, 2)], &[]);
+    assert!(row.predicted.is_some_and(|text| text.starts_with("≤ 12.4 s, ")));
 }
 
 #[test]

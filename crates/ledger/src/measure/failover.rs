@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use metricstream_scenario::model::{Controllers, Scenario};
+use metricstream_scenario::model::{Controllers, Scenario, Topology};
 use metricstream_scenario::timers::{self, Bound, Event};
 
 use crate::history::Tp;
@@ -14,7 +14,7 @@ use crate::sample::ClientSample;
 use crate::timeline::{TimelineEvent, What};
 
 use super::isr::Change;
-use super::steps::{StepSeen, Steps, keeps_its_life};
+use super::steps::{Class, StepSeen, Steps, keeps_its_life};
 use super::{Names, seconds};
 
 /// Acknowledgements are remembered this long, so that an election that is reported late finds its first one.
@@ -80,8 +80,8 @@ pub struct Failovers {
     elections: Vec<Election>,
     last_leader: BTreeMap<Tp, i32>,
     brokers: Vec<BrokerEvent>,
-    /// When which node became the active controller.
-    controllers: Vec<(i64, i32)>,
+    /// When which node became the active controller, and its epoch.
+    controllers: Vec<(i64, i32, i32)>,
     believed: BTreeMap<(u32, Tp), i32>,
     learned: Vec<Learned>,
     acks: BTreeMap<Tp, VecDeque<i64>>,
@@ -104,10 +104,11 @@ impl Failovers {
                 }
                 return;
             }
-            What::Controller { node, .. } => {
-                // One that says again what is known is no change.
-                if self.controllers.len() < KEPT_MAX && self.controllers.last().is_none_or(|(_, last)| last != node) {
-                    self.controllers.push((event.at_us, *node));
+            What::Controller { node, epoch } => {
+                // One that says again what is known is no change; the same node elected again begins anew.
+                let known = |(_, last, of): &(i64, i32, i32)| last == node && of >= epoch;
+                if self.controllers.len() < KEPT_MAX && !self.controllers.last().is_some_and(known) {
+                    self.controllers.push((event.at_us, *node, *epoch));
                 }
                 return;
             }
@@ -231,7 +232,8 @@ impl Failovers {
             // Statistics come at intervals: whom the new leader has acknowledged had learned of it by then.
             let told = !self.learned.is_empty() || !self.believed.is_empty();
             let learned_us = learned_us.map(|learned| learned.at_us).chain(first_ack_us.filter(|_| told)).min();
-            let bound = fault.and_then(|fault| self.predicted(fault, election.at_us, scenario, &broker_config));
+            let bound =
+                fault.and_then(|fault| self.predicted(fault, election.at_us, (scenario, steps), &broker_config));
             rows.push(Failover {
                 topic: names.topic(election.tp.topic),
                 partition: election.tp.partition,
@@ -263,22 +265,107 @@ impl Failovers {
         &self,
         fault: &StepSeen,
         elected_us: i64,
-        scenario: &Scenario,
+        (scenario, steps): (&Scenario, &Steps),
         config: &BTreeMap<String, String>,
     ) -> Option<Bound> {
-        let event = bound_of(fault, scenario)?;
-        let mut bound = timers::predict(event, config, &BTreeMap::new());
-        // Another controller, active since, counts every session from its own beginning.
-        let anew = self.controllers.iter().rfind(|(at_us, _)| (fault.at_us + 1..elected_us).contains(at_us));
-        if let Some((active_us, node)) = anew.filter(|_| matches!(event, Event::BrokerKilled | Event::BrokerPaused)) {
-            let since_s = (active_us - fault.at_us) as f64 / 1e6;
-            let session_s = timers::effective_ms("broker.session.timeout.ms", config) as f64 / 1_000.0;
-            bound.max_s = since_s + session_s * 1.125;
-            bound.timer =
-                format!("{}, counted anew by node {node}, active since {:.1} s", bound.timer, seconds(*active_us));
+        let mut bound = timers::predict(bound_of(fault, scenario)?, config, &BTreeMap::new());
+        let since_s = |at_us: i64| (at_us - fault.at_us) as f64 / 1e6;
+        match counted_from(fault, elected_us, &self.controllers, scenario, steps) {
+            CountedFrom::Fault | CountedFrom::Term { foreseen: true, .. } => {}
+            CountedFrom::Able(able_us) => {
+                bound.max_s += since_s(able_us);
+                bound.timer =
+                    format!("{}, counted from {:.1} s: no controller could act before", bound.timer, seconds(able_us));
+            }
+            CountedFrom::Term { active_us, node, .. } => {
+                let session = timers::predict(Event::SessionCountedAnew, config, &BTreeMap::new());
+                bound.max_s = since_s(active_us) + session.max_s;
+                bound.timer =
+                    format!("{}, counted anew by node {node}, active since {:.1} s", session.timer, seconds(active_us));
+            }
         }
         Some(bound)
     }
+}
+
+/// From when on the clocks run that take out a node which was hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CountedFrom {
+    /// From the fault.
+    Fault,
+    /// From then on, because no controller could act before.
+    Able(i64),
+    /// From when `node` became the active controller: it gives every broker a whole session. `foreseen`: the fault took
+    /// the former one, and the prediction for that has it in it.
+    Term { active_us: i64, node: i32, foreseen: bool },
+}
+
+/// From when on the clocks of `fault` ran, if the controller acted on it at `out_us`. `controllers` says when which node became
+/// active, and its epoch.
+pub(crate) fn counted_from(
+    fault: &StepSeen,
+    out_us: i64,
+    controllers: &[(i64, i32, i32)],
+    scenario: &Scenario,
+    steps: &Steps,
+) -> CountedFrom {
+    let event = bound_of(fault, scenario);
+    if event == Some(Event::ControlledShutdown) {
+        return CountedFrom::Fault;
+    }
+    let able_us = able_us(fault, out_us, controllers, scenario, steps);
+    let from_able = if able_us > fault.at_us { CountedFrom::Able(able_us) } else { CountedFrom::Fault };
+    let Some((active_us, node, _)) = counted_anew(controllers, fault.at_us, out_us) else { return from_able };
+    // Closed connections may tell a new controller too, at once.
+    if let Some(event @ (Event::ActiveConnectionsClosed | Event::ConnectionsClosed)) = event {
+        let config = timers::effective_broker_config(&scenario.topology);
+        let most_s = timers::predict(event, &config, &BTreeMap::new()).max_s;
+        let unhindered = event == Event::ActiveConnectionsClosed && able_us == fault.at_us;
+        if unhindered || (out_us - able_us) as f64 / 1e6 <= most_s {
+            return from_able;
+        }
+    }
+    let foreseen = event == Some(Event::CombinedActiveKilled) && able_us == fault.at_us;
+    CountedFrom::Term { active_us, node, foreseen }
+}
+
+/// From when on a controller could act on the fault: most voters were up, and so was the one that had been active, unless
+/// it was hit itself.
+fn able_us(
+    fault: &StepSeen,
+    until_us: i64,
+    controllers: &[(i64, i32, i32)],
+    scenario: &Scenario,
+    steps: &Steps,
+) -> i64 {
+    let active = controllers.iter().rfind(|(at_us, ..)| *at_us <= fault.at_us).map(|(_, node, _)| *node);
+    let active = active.filter(|node| !fault.nodes.contains(node));
+    let voters = voters(&scenario.topology);
+    let can_act = |at_us: &i64| {
+        let up = voters.iter().filter(|node| !steps.is_down(**node, *at_us)).count();
+        up * 2 > voters.len() && active.is_none_or(|node| !steps.is_down(node, *at_us))
+    };
+    let heals = steps.all().iter().filter(|step| step.class == Class::Heal).map(|step| step.at_us);
+    let later = heals.filter(|at_us| (fault.at_us..until_us).contains(at_us));
+    std::iter::once(fault.at_us).chain(later).find(can_act).unwrap_or(fault.at_us)
+}
+
+/// The nodes that elect the active controller.
+pub(crate) fn voters(topology: &Topology) -> Vec<i32> {
+    match topology.controllers {
+        Controllers::Combined => (1..).take(topology.brokers as usize).collect(),
+        Controllers::Separate(count) => (FIRST_CONTROLLER..).take(count as usize).collect(),
+    }
+}
+
+/// The last controller that became active after a fault and before `until_us`: it counts every session from its own
+/// beginning.
+fn counted_anew(controllers: &[(i64, i32, i32)], fault_us: i64, until_us: i64) -> Option<(i64, i32, i32)> {
+    let before = controllers.iter().filter(|(at_us, ..)| *at_us <= fault_us).map(|(.., epoch)| *epoch).max();
+    let later = |(at_us, _, epoch): &&(i64, i32, i32)| {
+        (fault_us + 1..until_us).contains(at_us) && before.is_none_or(|before| *epoch > before)
+    };
+    controllers.iter().rfind(later).copied()
 }
 
 /// Until when `node` is out of the cluster by a fault. A process that was started again is back when the controller unfences

@@ -234,3 +234,66 @@ fn a_backlog_is_worked_off_after_the_heal() {
     // Reads stood still until 16.003 s, and all was normal when the lag was gone.
     assert_eq!(measured.abnormal.normal_from_us(10 * S, 30 * S), Some((17 * S, Some(normal::Trouble::Lag))));
 }
+
+#[test]
+fn a_fault_in_the_warm_up_leaves_no_baseline_and_nothing_is_said_of_catching_up() {
+    // The group is given its first message at once; it is warm at 2 s, and three seconds more make a baseline.
+    let (sends, mut deliveries) = load(30 * S, (0, 0));
+    for sample in deliveries.iter_mut().filter(|sample| (2 * S..6 * S).contains(&sample.intended_us)) {
+        sample.delivered_us = sample.delivered_us.max(6 * S);
+    }
+    let told = |at_us| {
+        let events = [fault(at_us, "kill-2", "kill", &[2]), healed(7 * S, "kill-2", "start-2", &[2])];
+        let mut measurements = Measurements::new(&scenario());
+        feed(&mut measurements, &events, &sends, &deliveries);
+        let measured = measurements.finish(30 * S);
+        let why: Vec<String> =
+            measured.not_measured.iter().filter(|line| line.starts_with("catch_up")).cloned().collect();
+        (measured.catch_up[0].clone(), why.join("; "))
+    };
+    let needed = ["came in the warm-up", "came 2 s after the warm-up and 3 s are needed"];
+    for (at_us, needed) in [2 * S, 4_500 * MS].into_iter().zip(needed) {
+        let (row, why) = told(at_us);
+        assert_eq!((row.baseline_lag, row.duration_s, row.drain_per_s, row.ideal_s), (None, None, None, None));
+        assert!(row.peak_lag > 1_000, "{row:?}");
+        assert_eq!(why, format!("catch_up of group-1: no baseline, the first fault {needed}"));
+    }
+    let (row, why) = told(5_500 * MS);
+    assert!(row.baseline_lag.is_some() && row.duration_s.is_some() && why.is_empty(), "{row:?}, {why}");
+}
+
+#[test]
+fn what_the_loss_of_a_disk_takes_from_a_group_is_not_laid_on_the_groups_start() {
+    // Owned before the load began; the only broker is killed and comes back with an empty disk, the topic is gone.
+    let mut events = vec![
+        owns(-S, "A", 1, &[0, 1, 2]),
+        owns(S, "A", 1, &[0, 1, 2]),
+        fault(6 * S, "kill-1", "kill", &[1]),
+        fault(8 * S, "start-1", "start-reformatted", &[1]),
+        owns(8_300 * MS, "A", 1, &[]),
+        owns(9 * S, "A", 1, &[]),
+    ];
+    let wanted = "\
+start-1 [start-1] at 8 took None noticed Some(0.3) unmoved paused None
+  A: metrics-0 metrics-1 metrics-2 → 
+  metrics-0 moved=true None
+  metrics-1 moved=true None
+  metrics-2 moved=true None
+";
+    assert_eq!(table(&told(&events, &[])), wanted);
+    // It comes back, in two goes: the second is counted from when it showed, and none is the start's.
+    events.extend([owns(12 * S, "A", 2, &[0, 1, 2]), owns(14 * S, "A", 3, &[]), owns(15 * S, "A", 4, &[0, 1, 2])]);
+    let of = |events: &[TimelineEvent]| -> Vec<(String, f64, Option<f64>)> {
+        let measured = told(events, &[]);
+        measured.rebalances.into_iter().map(|row| (row.trigger, row.at_s, row.duration_s)).collect()
+    };
+    assert_eq!(of(&events), [("start-1".into(), 8.0, Some(4.0)), ("start-1".into(), 14.0, Some(1.0))]);
+    // A group that had nothing yet when the load began is told as before, and without a fault nobody knows.
+    events.retain(|event| event.at_us >= 0 && !matches!(event.what, What::Fault { .. }));
+    let wanted = [
+        ("group start".into(), 0.0, Some(1.0)),
+        ("unknown".into(), 8.3, Some(3.7)),
+        ("unknown".into(), 14.0, Some(1.0)),
+    ];
+    assert_eq!(of(&events), wanted);
+}

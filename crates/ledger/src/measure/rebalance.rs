@@ -12,13 +12,15 @@ use crate::result::{MemberChange, Pause, Rebalance};
 use crate::sample::DeliverySample;
 use crate::timeline::{TimelineEvent, What};
 
-use super::steps::Steps;
+use super::steps::{Class, StepSeen, Steps};
 use super::{Names, seconds};
 
 /// Most entries of each log.
 const LOG_MAX: usize = 100_000;
 /// Shorter gaps of a partition that stays with its member are not kept.
 const PAUSE_MIN_US: i64 = 50_000;
+/// A step that nobody noticed for longer, session and heartbeats included, set off nothing.
+const CAUSE_US: i64 = 60_000_000;
 /// A member that leaves reports that it owns nothing at most this long before it is gone.
 const LEAVING_US: i64 = 30_000_000;
 
@@ -288,6 +290,7 @@ struct Trigger {
 struct Story<'a> {
     all: &'a BTreeSet<String>,
     entries: &'a [(i64, &'a Entry)],
+    steps: &'a Steps,
     triggers: Vec<Trigger>,
     end_us: i64,
     /// Whether members report all that they own; otherwise the history's records have to do.
@@ -308,7 +311,7 @@ impl<'a> Story<'a> {
         group: &Group,
         all: &'a BTreeSet<String>,
         entries: &'a [(i64, &'a Entry)],
-        steps: &Steps,
+        steps: &'a Steps,
         end_us: i64,
     ) -> Self {
         let mut triggers = Vec::new();
@@ -338,6 +341,7 @@ impl<'a> Story<'a> {
         Self {
             all,
             entries,
+            steps,
             triggers,
             end_us,
             reported: entries.iter().any(|(_, entry)| matches!(entry, Entry::Owns { .. })),
@@ -398,10 +402,13 @@ impl<'a> Story<'a> {
             before,
             after: Owned::new(),
         };
+        // Where everybody had something before the load began, the start sets nothing off: what comes has another cause.
+        let started = trigger.member.is_none() && self.is_whole() && self.is_spread();
         // The first whole moment in which everybody has something counts; if there is none, the last whole moment.
-        let (mut spread, mut changed) = (false, false);
+        let (mut spread, mut changed) = (started, false);
         for (at_us, entry) in self.entries.iter().take(to).skip(from) {
-            if episode.noticed_us.is_none() && is_notice(entry, trigger) {
+            let nothing_yet = started && !changed;
+            if episode.noticed_us.is_none() && !nothing_yet && is_notice(entry, trigger) {
                 episode.noticed_us = Some(*at_us);
             }
             let was = self.live.clone();
@@ -410,23 +417,16 @@ impl<'a> Story<'a> {
             }
             let back = self.back.take();
             if spread && (was != self.live || back.is_some()) {
-                // Whole and spread already, and yet it changes: another rebalance, which nobody here set off.
-                let trigger =
-                    back.map_or_else(|| "unknown".to_owned(), |member| format!("member-stall {member} ended"));
-                let next = Episode {
-                    trigger,
-                    step: None,
-                    at_us: *at_us,
-                    end_us: until_us,
-                    noticed_us: Some(*at_us),
-                    done_us: None,
-                    before: was.clone(),
-                    after: Owned::new(),
-                };
+                // Whole and spread already, and yet it changes: another rebalance, which no member's step set off.
+                let next = self.unasked(*at_us, back, &episode, was.clone());
                 let mut done = std::mem::replace(&mut episode, next);
-                (done.after, done.end_us) = (was, *at_us);
-                self.episodes.push(done);
+                (done.after, done.end_us) = (was, episode.at_us.max(done.at_us));
+                if !nothing_yet {
+                    self.episodes.push(done);
+                }
                 spread = false;
+            } else if nothing_yet {
+                continue;
             }
             changed = true;
             if !spread && self.is_whole() {
@@ -438,6 +438,32 @@ impl<'a> Story<'a> {
         // A first assignment that nobody was waiting for did not happen.
         if changed || trigger.member.is_some() || episode.noticed_us.is_some() {
             self.episodes.push(episode);
+        }
+    }
+
+    /// A rebalance that shows first at `at_us`, after `last`, and that no step of a member set off: a stalled member that is
+    /// `back` did, or else what was done to a node since. It is counted from that step if it is the first to follow it.
+    fn unasked(&self, at_us: i64, back: Option<String>, last: &Episode, before: Owned) -> Episode {
+        let of_nodes = self.steps.all().iter().filter(|step| matches!(step.class, Class::Fault | Class::Heal));
+        let latest = of_nodes.filter(|step| step.at_us <= at_us).max_by_key(|step| step.at_us);
+        let again = |step: &&StepSeen| last.step.as_ref() == Some(&step.id);
+        let cause = latest.filter(|step| {
+            back.is_none() && at_us - step.at_us <= CAUSE_US && (step.at_us >= last.at_us || again(step))
+        });
+        let trigger = match (back, cause) {
+            (Some(member), _) => format!("member-stall {member} ended"),
+            (None, Some(step)) => step.id.clone(),
+            (None, None) => "unknown".to_owned(),
+        };
+        Episode {
+            trigger,
+            step: cause.map(|step| step.id.clone()),
+            at_us: cause.filter(|step| !again(step)).map_or(at_us, |step| step.at_us),
+            end_us: last.end_us,
+            noticed_us: Some(at_us),
+            done_us: None,
+            before,
+            after: Owned::new(),
         }
     }
 

@@ -10,6 +10,7 @@ pub(super) fn pairs() -> Vec<Pair> {
     let mut all = polls();
     all.extend(redelivery());
     all.extend(commits());
+    all.extend(truncated_below_a_member());
     all.extend(ownership());
     all
 }
@@ -174,6 +175,52 @@ fn commits() -> Vec<Pair> {
     ]
 }
 
+/// Where an unclean leader may lead, the log is truncated from 10 to 6 below a member and filled up again with others.
+fn truncated_below_a_member() -> Vec<Pair> {
+    let set_back = |script: Script| {
+        let before = script.assigned(1, 0).sent(20).ok(0, 10, 0).delivered(1, 0, 10, 0).committed(1, 10);
+        before.leader(3, 1, &[3]).ok(10, 10, 6).delivered(1, 10, 2, 6)
+    };
+    let audited = |script: Script| script.logged(0, 6, 0).logged(10, 10, 6).audited(0, 16, 16);
+    let read_on = |script: Script| audited(script.delivered(1, 12, 8, 8).committed(1, 16));
+    let unclean = || {
+        let mut script = Script::new().not_durable();
+        script.header.guarantee.committed_durable = Some(false);
+        script.header.guarantee.offsets_durable = Some(true);
+        script.header.guarantee.why = "unclean.leader.election.enable=true".into();
+        script
+    };
+    vec![
+        Pair {
+            kind: AnomalyKind::CommitFault,
+            verdict: Violation,
+            fails: (
+                "truncated from 10 to 6 by an unclean leader, a member at 8 commits 12, where it never was",
+                read_on(set_back(unclean()).committed(1, 12)),
+            ),
+            passes: ("it commits 10 once more, its position before", read_on(set_back(unclean()).committed(1, 10))),
+        },
+        Pair {
+            kind: AnomalyKind::CommitFault,
+            verdict: Expected,
+            fails: (
+                "truncated from 10 to 6 by an unclean leader, a member at 8 commits 10, its position before",
+                read_on(set_back(unclean()).committed(1, 10)),
+            ),
+            passes: ("it commits next when it has read up to 16", read_on(set_back(unclean()))),
+        },
+        Pair {
+            kind: AnomalyKind::CommitFault,
+            verdict: Violation,
+            fails: (
+                "truncated from 10 to 6 by an unclean leader, a member at 8 commits 5, below the truncation",
+                read_on(set_back(unclean()).committed(1, 5)),
+            ),
+            passes: ("it commits 8, its position", read_on(set_back(unclean()).committed(1, 8))),
+        },
+    ]
+}
+
 fn ownership() -> Vec<Pair> {
     let owned = || Script::new().assigned(1, 0).sent(10).ok(0, 10, 0).delivered(1, 0, 4, 0);
     let both = |script: Script| script.assigned(2, 4).delivered(1, 4, 2, 4).delivered(2, 4, 6, 4).committed(2, 10);
@@ -229,4 +276,30 @@ fn disorder_of_the_log_is_not_the_groups() {
     let found: Vec<_> = accounting.of(AnomalyKind::Reorder).map(|a| (a.group.as_deref(), a.count, a.verdict)).collect();
     assert_eq!(found, [(None, 5, Expected)]);
     assert_eq!((accounting.counts.reordered, accounting.counts.displacement_max), (5, 9));
+}
+
+/// What an unclean election did to a slow machine: the member had read 363 of the new messages when its old position was
+/// committed once more, and its commits then follow it from below.
+#[test]
+fn the_same_set_back_is_a_violation_where_no_unclean_leader_may_lead() {
+    let set_back = |script: Script| {
+        let before =
+            script.assigned(1, 0).sent(24_000).ok(0, 12_005, 0).delivered(1, 0, 12_005, 0).committed(1, 12_005);
+        let after = before.ok(12_005, 10_000, 9_986).delivered(1, 12_005, 363, 9_986).committed(1, 12_005);
+        let on = after.delivered(1, 12_368, 637, 10_349).committed(1, 10_986).delivered(1, 13_005, 9_000, 10_986);
+        on.committed(1, 19_986).logged(0, 9_986, 0).logged(12_005, 10_000, 9_986).audited(0, 19_986, 19_986)
+    };
+    let faults = |script: Script| -> Vec<(u64, crate::accounting::Judgement)> {
+        let accounting = script.account();
+        accounting.of(AnomalyKind::CommitFault).map(|fault| (fault.count, fault.verdict)).collect()
+    };
+    let mut unclean = Script::new().not_durable();
+    unclean.header.guarantee.committed_durable = Some(false);
+    assert_eq!(faults(set_back(unclean.clone())), [(1_656, Expected), (1_019, Expected)]);
+    // It is about the log: whether the group's own offsets are safe says nothing of it.
+    unclean.header.guarantee.offsets_durable = Some(false);
+    assert_eq!(faults(set_back(unclean)), [(1_656, Expected), (1_019, Expected)]);
+    let mut clean = Script::new();
+    clean.header.guarantee.committed_durable = Some(true);
+    assert_eq!(faults(set_back(clean)), [(1_656, Violation), (1_019, Violation)]);
 }

@@ -1,16 +1,17 @@
 //! Reasons in the load: what producers noticed, why messages waited, failed or were lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metricstream_scenario::guarantee::derive_under;
 use metricstream_scenario::measures::Measure;
 use metricstream_scenario::model::Claim;
 
 use crate::claims::cluster::{fewest_voters, isr_text};
-use crate::claims::load::{longest, window};
+use crate::claims::load::{longest, sent_and_acked, window};
 use crate::claims::{Facts, name};
 use crate::measure::steps::StepSeen;
 use crate::measure::windows::Sign;
+use crate::result::Loss;
 use crate::verdict::observed_failures;
 
 use super::{all_of, at, counted, few, gap};
@@ -24,17 +25,44 @@ pub(super) fn guaranteed(facts: &Facts<'_>, kind: &str) -> String {
     all.join("; ")
 }
 
-pub(super) fn lost(facts: &Facts<'_>) -> String {
+/// What was lost and why; the same for every claim on it, so only the first says it.
+pub(super) fn lost(facts: &Facts<'_>, claim: &Claim) -> String {
     let guarantee = guaranteed(facts, "durability-");
-    let causes: Vec<String> = facts
-        .losses
-        .iter()
-        .map(|loss| {
-            let first = loss.first_offset.map_or_else(String::new, |first| format!(" from offset {first}"));
-            format!("{} of {}-{}{first}: {}", loss.count, loss.topic, loss.partition, loss.cause)
-        })
-        .collect();
-    if causes.is_empty() { guarantee } else { format!("{}; {guarantee}", few(&causes)) }
+    let causes = causes(facts.losses);
+    if causes.is_empty() {
+        return guarantee;
+    }
+    let on_losses =
+        |claim: &&Claim| matches!(Measure::from_id(&claim.measure), Some(Measure::Lost | Measure::LostPredicted));
+    match facts.scenario.claims.iter().find(on_losses).filter(|first| first.id != claim.id) {
+        Some(first) => format!("the losses told with the claim \"{}\"", first.text),
+        None => format!("{}; {guarantee}", few(&causes)),
+    }
+}
+
+/// Losses with the same cause together, in their order.
+fn causes(losses: &[Loss]) -> Vec<String> {
+    let mut by_cause: Vec<Vec<&Loss>> = Vec::new();
+    for loss in losses {
+        match by_cause.iter_mut().find(|rows| rows[0].happened() == loss.happened()) {
+            Some(rows) => rows.push(loss),
+            None => by_cause.push(vec![loss]),
+        }
+    }
+    let text = |rows: &Vec<&Loss>| match rows.as_slice() {
+        [only] => format!("{} lost: {}", only.count, only.cause),
+        many => {
+            let partitions: BTreeSet<(&str, i32)> = many.iter().map(|loss| (&*loss.topic, loss.partition)).collect();
+            format!(
+                "{} lost in {} of {}: {}",
+                many.iter().map(|loss| loss.count).sum::<u64>(),
+                counted(many.len() as u64, "range", "ranges"),
+                counted(partitions.len() as u64, "partition", "partitions"),
+                many[0].happened()
+            )
+        }
+    };
+    by_cause.iter().map(text).collect()
 }
 
 pub(super) fn of_group(facts: &Facts<'_>, group: Option<&str>, measure: Measure) -> String {
@@ -52,11 +80,7 @@ pub(super) fn of_group(facts: &Facts<'_>, group: Option<&str>, measure: Measure)
 }
 
 pub(super) fn success(facts: &Facts<'_>, claim: &Claim, step: Option<&StepSeen>) -> String {
-    let (sent, acked) = match (step, facts.messages, window(facts, claim)) {
-        (None, Some(messages), _) => (messages.sent, messages.acked),
-        (_, _, Some(window)) => (window.sent, window.acked),
-        _ => (0, 0),
-    };
+    let (sent, acked) = sent_and_acked(facts, claim, step).unwrap_or_default();
     let rest = sent.saturating_sub(acked);
     if rest == 0 {
         return format!(

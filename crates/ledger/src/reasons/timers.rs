@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use metricstream_scenario::timers::{self, Bound, Event};
 
 use crate::claims::Facts;
-use crate::claims::cluster::{next_controller, taken_out};
-use crate::measure::failover::{BrokerChange, bound_of};
+use crate::claims::cluster::taken_out;
+use crate::measure::failover::{BrokerChange, CountedFrom, bound_of, counted_from};
 use crate::measure::steps::StepSeen;
 
 use super::at;
@@ -54,22 +54,31 @@ pub(super) fn taken_out_why(facts: &Facts<'_>, step: &StepSeen, node: i32) -> Op
             "broker {node} asked for a controlled shutdown, seen at +{after_s:.1} s: no timer decides"
         ));
     }
-    // A controller that became active in between counts every session from its own beginning.
-    if let Some((active_us, active, _)) = next_controller(facts, step).filter(|(at_us, ..)| *at_us < event.at_us) {
-        let session_s = broker_s(facts, "broker.session.timeout.ms");
-        let since_s = (event.at_us - active_us) as f64 / 1e6;
-        if (session_s - EARLY_S..=session_s * 1.125 + LATE_S).contains(&since_s) {
-            return Some(format!(
-                "broker {node} fenced at +{after_s:.1} s: node {active} became the active controller at {} and gave it a \
-                 whole session, {}",
-                at(active_us),
-                broker_setting(facts, "broker.session.timeout.ms")
-            ));
-        }
-    }
     let expected = bound_of(step, facts.scenario).unwrap_or(Event::BrokerKilled);
-    let timer = named(facts, after_s, &[expected, Event::BrokerKilled], &BTreeMap::new());
-    Some(format!("broker {node} fenced at +{after_s:.1} s: {timer}"))
+    let events = [expected, Event::BrokerKilled];
+    let fenced = format!("broker {node} fenced at +{after_s:.1} s");
+    let (controllers, steps) = (facts.controllers(), &facts.measured.steps);
+    let since_s = |from_us: i64| (event.at_us - from_us).max(0) as f64 / 1e6;
+    match counted_from(step, event.at_us, &controllers, facts.scenario, steps) {
+        CountedFrom::Term { active_us, node: active, .. } => {
+            let broker = timers::effective_broker_config(&facts.scenario.topology);
+            let session = timers::predict(Event::SessionCountedAnew, &broker, &BTreeMap::new());
+            if fits(since_s(active_us), &session) {
+                return Some(format!(
+                    "{fenced}: node {active} became the active controller at {} and gave it a whole session, {}",
+                    at(active_us),
+                    session.timer
+                ));
+            }
+        }
+        CountedFrom::Able(able_us) => {
+            let timer = named(facts, since_s(able_us), &events, &BTreeMap::new());
+            return Some(format!("{fenced}, before {} no controller could act: from then on {timer}", at(able_us)));
+        }
+        CountedFrom::Fault => {}
+    }
+    let timer = named(facts, after_s, &events, &BTreeMap::new());
+    Some(format!("{fenced}: {timer}"))
 }
 
 /// The client's timer that lasts as long as this, of those given.

@@ -1,13 +1,13 @@
 //! What was lost and why, which claims and guarantees held, and what the run comes to.
 
 use metricstream_ledger::result::{
-    ClaimRow, Failover, GuaranteeRow, Loss, Measured, RunResult, Unavailability, Verdict,
+    AnomalyRow, ClaimRow, Failover, GuaranteeRow, Loss, Measured, RunResult, Unavailability, Verdict,
 };
 
 use super::numbers::at_least;
 use super::{Block, Mark, Section, Tone, groups, section};
 use crate::tally::spread;
-use crate::text::{NO_BREAK, count, number, seconds, thousands, thousands_signed};
+use crate::text::{NO_BREAK, count, number, percent, seconds, thousands, thousands_signed};
 
 /// Lost ranges and anomalies that are shown.
 const ROWS_MAX: usize = 12;
@@ -15,65 +15,132 @@ const ROWS_MAX: usize = 12;
 const CHECKS_MAX: usize = 100;
 
 pub(super) fn losses(result: &RunResult) -> Section {
-    let mut blocks: Vec<Block> = result.losses.iter().take(ROWS_MAX).map(loss).collect();
-    if result.losses.len() > ROWS_MAX {
-        let left = &result.losses[ROWS_MAX..];
-        let messages: u64 = left.iter().fold(0, |sum, loss| sum.saturating_add(loss.count));
-        let text = format!(
-            "… {} with {} messages in result.json",
-            count(left.len(), "more range", "more ranges"),
-            thousands(messages)
-        );
+    // Ranges that went for one reason are told together.
+    let mut causes: Vec<Vec<&Loss>> = Vec::new();
+    for row in &result.losses {
+        let same = |a: &Loss| {
+            (a.happened(), a.predicted, a.epoch, &a.fault) == (row.happened(), row.predicted, row.epoch, &row.fault)
+        };
+        match causes.iter_mut().find(|rows| same(rows[0])) {
+            Some(rows) => rows.push(row),
+            None => causes.push(vec![row]),
+        }
+    }
+    let mut blocks = Vec::new();
+    for rows in causes.iter().take(ROWS_MAX) {
+        lost_together(rows, &mut blocks);
+    }
+    if causes.len() > ROWS_MAX {
+        let left: Vec<&Loss> = causes[ROWS_MAX..].iter().flatten().copied().collect();
+        let ranges = count(left.len(), "more range", "more ranges");
+        let text = format!("… {ranges} with {} messages in result.json", thousands(sum(&left)));
         blocks.push(Block::toned(Tone::Faint, text));
     }
     section("lost", blocks)
 }
 
-fn loss(row: &Loss) -> Block {
-    let place = match (row.first_offset, row.last_offset) {
+fn sum(rows: &[&Loss]) -> u64 {
+    rows.iter().fold(0, |sum, loss| sum.saturating_add(loss.count))
+}
+
+fn lost_together(rows: &[&Loss], blocks: &mut Vec<Block>) {
+    let Some(first) = rows.first() else { return };
+    let (tone, judged) =
+        if first.predicted { (Tone::Warn, "predicted: outside the guarantee") } else { (Tone::Bad, "a violation") };
+    let mut text = match rows {
+        [only] => format!("{}, {} {}", place(only), thousands(only.count), messages(only.count)),
+        many => format!("{} {} in {}", thousands(sum(many)), messages(sum(many)), count(many.len(), "range", "ranges")),
+    };
+    let happened = first.happened();
+    text += &format!(": {happened}");
+    // The cause is the ledger's sentence; what it leaves out is added.
+    if let Some(epoch) = first.epoch.filter(|_| !happened.contains("epoch")) {
+        text += &format!(", leader epoch {epoch}");
+    }
+    if let Some(fault) = first.fault.as_deref().filter(|fault| !happened.contains(fault)) {
+        text += &format!(", step {fault}");
+    }
+    blocks.push(Block::toned(tone, format!("{text} ({judged})")));
+    if rows.len() > 1 {
+        let mut each: Vec<String> =
+            rows.iter().take(ROWS_MAX).map(|row| format!("{} ({})", place(row), thousands(row.count))).collect();
+        if rows.len() > ROWS_MAX {
+            each.push(format!("{} more in result.json", rows.len() - ROWS_MAX));
+        }
+        blocks.push(Block::under(each.join(", ")));
+    }
+}
+
+fn messages(n: u64) -> &'static str {
+    if n == 1 { "message" } else { "messages" }
+}
+
+/// `metrics-0 offsets 6,013–7,506`.
+fn place(row: &Loss) -> String {
+    let offsets = match (row.first_offset, row.last_offset) {
         (Some(first), Some(last)) if first != last => {
             format!(" offsets {}–{}", thousands_signed(first), thousands_signed(last))
         }
         (Some(only), _) | (None, Some(only)) => format!(" offset {}", thousands_signed(only)),
         (None, None) => String::new(),
     };
-    let (tone, judged) =
-        if row.predicted { (Tone::Warn, "predicted: outside the guarantee") } else { (Tone::Bad, "a violation") };
-    let messages = if row.count == 1 { "message" } else { "messages" };
-    let mut text =
-        format!("{}-{}{place}, {} {messages}: {}", row.topic, row.partition, thousands(row.count), row.cause);
-    // The cause is the ledger's sentence; what it leaves out is added.
-    if let Some(epoch) = row.epoch.filter(|_| !row.cause.contains("epoch")) {
-        text += &format!(", leader epoch {epoch}");
-    }
-    if let Some(fault) = row.fault.as_deref().filter(|fault| !row.cause.contains(fault)) {
-        text += &format!(", step {fault}");
-    }
-    Block::toned(tone, format!("{text} ({judged})"))
+    format!("{}-{}{offsets}", row.topic, row.partition)
 }
+
+/// Anomalies of as many partitions are told by the first of them.
+const ALIKE_MIN: usize = 3;
 
 pub(super) fn anomalies(result: &RunResult) -> Section {
     // What was lost has its own section, with causes.
-    let mut rows: Vec<_> = result.anomalies.iter().filter(|row| row.count > 0 && row.kind != "lost").collect();
-    rows.sort_by_key(|row| row.verdict != "violation");
-    let left_out = rows.len().saturating_sub(ROWS_MAX);
-    let mut blocks = Vec::new();
-    for row in rows.into_iter().take(ROWS_MAX) {
-        let tone = if row.verdict == "violation" { Tone::Bad } else { Tone::Plain };
-        let place = match (&row.topic, row.partition, &row.group) {
-            (Some(topic), Some(partition), _) => format!(" on {topic}-{partition}"),
-            (Some(topic), None, _) => format!(" on {topic}"),
-            _ => String::new(),
-        };
-        let group = row.group.as_ref().map(|group| format!(" in {group}")).unwrap_or_default();
-        let evidence = if row.evidence.is_empty() { String::new() } else { format!(": {}", row.evidence) };
-        let text = format!("{} × {}{place}{group}, {}{evidence}", thousands(row.count), row.kind, row.verdict);
-        blocks.push(Block::toned(tone, text));
+    let mut kinds: Vec<Vec<&AnomalyRow>> = Vec::new();
+    for row in result.anomalies.iter().filter(|row| row.count > 0 && row.kind != "lost") {
+        let of = |row: &AnomalyRow| (row.kind.clone(), row.verdict.clone(), row.topic.clone(), row.group.clone());
+        match kinds.iter_mut().find(|rows| of(rows[0]) == of(row)) {
+            Some(rows) => rows.push(row),
+            None => kinds.push(vec![row]),
+        }
     }
+    // A few are told one by one.
+    let mut told: Vec<Vec<&AnomalyRow>> = Vec::new();
+    for rows in kinds {
+        if rows.len() < ALIKE_MIN {
+            told.extend(rows.into_iter().map(|row| vec![row]));
+        } else {
+            told.push(rows);
+        }
+    }
+    told.sort_by_key(|rows| rows[0].verdict != "violation");
+    let left_out = told.iter().skip(ROWS_MAX).map(Vec::len).sum::<usize>();
+    let mut blocks: Vec<Block> = told.iter().take(ROWS_MAX).map(|rows| alike(rows)).collect();
     if left_out > 0 {
         blocks.push(Block::toned(Tone::Faint, format!("… {left_out} more in result.json")));
     }
     section("anomalies", blocks)
+}
+
+/// One anomaly, or those of several partitions.
+fn alike(rows: &[&AnomalyRow]) -> Block {
+    let row = rows[0];
+    let tone = if row.verdict == "violation" { Tone::Bad } else { Tone::Plain };
+    let one = match (&row.topic, row.partition) {
+        (Some(topic), Some(partition)) => format!("{topic}-{partition}"),
+        (Some(topic), None) => topic.clone(),
+        _ => String::new(),
+    };
+    let several = rows.len() > 1;
+    let place = match &row.topic {
+        None => String::new(),
+        Some(topic) if several => format!(" on {} of {topic}", count(rows.len(), "partition", "partitions")),
+        Some(_) => format!(" on {one}"),
+    };
+    let group = row.group.as_ref().map(|group| format!(" in {group}")).unwrap_or_default();
+    let evidence = match row.evidence.as_str() {
+        "" => String::new(),
+        evidence if several => format!("; {one}: {evidence}"),
+        evidence => format!(": {evidence}"),
+    };
+    let all = rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.count));
+    Block::toned(tone, format!("{} × {}{place}{group}, {}{evidence}", thousands(all), row.kind, row.verdict))
 }
 
 fn mark(held: Option<bool>) -> Mark {
@@ -138,16 +205,6 @@ fn exact_enough(row: &ClaimRow, measured_s: f64) -> String {
         }
         _ => short,
     }
-}
-
-/// A share as people read it; only what is all of it is 100 %.
-fn percent(share: f64) -> String {
-    let text = match share * 100.0 {
-        all if all < 100.0 && all > 99.99 => "99.99".to_owned(),
-        none if none > 0.0 && none < 0.01 => "0.01".to_owned(),
-        some => format!("{some:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-    };
-    format!("{text}{NO_BREAK}%")
 }
 
 pub(super) fn guarantees(result: &RunResult) -> Section {

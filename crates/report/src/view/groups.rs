@@ -4,7 +4,7 @@ use metricstream_ledger::result::{Pause, Rebalance, RunResult};
 
 use super::{Block, Section, Tone, section};
 use crate::tally::{shared_topic, short_assignment, spread, spread_text};
-use crate::text::{count, number, seconds, thousands};
+use crate::text::{count, number, percent, seconds, thousands};
 
 /// Rebalances that are shown in full.
 const REBALANCES_MAX: usize = 12;
@@ -80,7 +80,7 @@ fn pauses(row: &Rebalance, blocks: &mut Vec<Block>) {
         };
         let mut text = format!("paused, {word}: {told}");
         if let Some(share) = row.unmoved_paused_share.filter(|_| !moved) {
-            text += &format!(" ({} % of what did not move)", number(share * 100.0));
+            text += &format!(" ({} of what did not move)", percent(share));
         }
         blocks.push(Block::under(text));
     }
@@ -96,13 +96,18 @@ pub(super) fn catch_up(result: &RunResult) -> Section {
     let mut blocks = Vec::new();
     for row in result.catch_up.iter().take(REBALANCES_MAX) {
         let mut text = format!("{} after {}: ", row.group, row.fault);
-        let tone = match row.duration_s {
-            Some(took) => {
-                text += &format!("{} behind at most, worked off in {}", thousands(row.peak_lag), seconds(took));
+        text += &format!("{} behind at most, ", thousands(row.peak_lag));
+        let tone = match (row.duration_s, row.baseline_lag) {
+            (Some(took), _) => {
+                text += &format!("worked off in {}", seconds(took));
                 Tone::Plain
             }
-            None => {
-                text += &format!("{} behind at most, not caught up", thousands(row.peak_lag));
+            (None, Some(_)) => {
+                text += "not caught up";
+                Tone::Warn
+            }
+            (None, None) => {
+                text += &format!("when it had caught up was not measured{}", why_not(result, &row.group));
                 Tone::Warn
             }
         };
@@ -115,4 +120,11 @@ pub(super) fn catch_up(result: &RunResult) -> Section {
         blocks.push(Block::toned(tone, text));
     }
     section("catch-up", blocks)
+}
+
+/// Why a group's catching up was not measured, as `: no baseline, …`.
+fn why_not(result: &RunResult, group: &str) -> String {
+    let of_group = format!("catch_up of {group}: ");
+    let why = result.not_measured.iter().find_map(|line| line.strip_prefix(&of_group));
+    why.map_or_else(String::new, |why| format!(": {why}"))
 }

@@ -8,7 +8,7 @@ use metricstream_ledger::result::{
 
 use super::{Block, Grid, Section, Tone, section};
 use crate::tally::{nodes, spread, spread_text};
-use crate::text::{count, maybe_seconds, millis, number, seconds, thousands};
+use crate::text::{count, maybe_seconds, millis, number, percent, seconds, thousands};
 
 /// Faults of which the failover is shown.
 const FAILOVERS_MAX: usize = 12;
@@ -33,9 +33,7 @@ pub(super) fn messages(result: &RunResult) -> Section {
     ];
     parts.extend(rare.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", thousands(*n))));
     if let Some(rate) = m.success_rate.filter(|rate| rate.is_finite()) {
-        // Rounded down: 100 % must mean all of them.
-        let share = format!("{:.2}", (rate * 10_000.0).floor() / 100.0);
-        parts.push(format!("{} % acknowledged", share.trim_end_matches('0').trim_end_matches('.')));
+        parts.push(format!("{} acknowledged", percent(rate)));
     }
     let bad = m.lost > m.lost_predicted || m.phantom > 0 || m.alien > 0 || m.lost_to_group > 0;
     section("messages", vec![Block::toned(if bad { Tone::Bad } else { Tone::Plain }, together(&parts))])

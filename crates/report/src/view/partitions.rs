@@ -40,9 +40,10 @@ pub(super) fn table(result: &RunResult) -> Section {
     }
     let left_out = rows.len().saturating_sub(ROWS_MAX);
     let reads = rows.iter().any(|row| row.reads.is_some());
-    let mut head = vec!["partition", "leader", "ISR before → during → after", "epoch", "writes stopped"];
+    // Short, so that a partition of three replicas fits in one line of eighty columns.
+    let mut head = vec!["partition", "leader", "ISR", "epoch", "no writes"];
     if reads {
-        head.push("reads stopped");
+        head.push("no reads");
     }
     let mut grid = Grid { head: head.into_iter().map(str::to_owned).collect(), ..Grid::default() };
     for row in rows.into_iter().take(ROWS_MAX) {
@@ -53,7 +54,7 @@ pub(super) fn table(result: &RunResult) -> Section {
         grid.rows.push(cells);
     }
     let mut blocks = vec![Block::Table(grid)];
-    let order = "ISRs stand in Kafka's own order here; in the story and the claims they are sorted by id";
+    let order = "ISR: before → smallest → at the end, in Kafka's own order; the story and the claims sort it by id";
     blocks.push(Block::toned(Tone::Faint, order));
     if left_out > 0 {
         let more = count(left_out, "more partition", "more partitions");

@@ -160,3 +160,88 @@ fn all_of_the_sends_are_acknowledged_or_it_is_not_said() {
     assert!(text.contains("99.96 % acknowledged"), "{text}");
     assert!(flowing(&report(killed())).contains("100 % acknowledged"));
 }
+
+#[test]
+fn the_claim_and_the_messages_say_the_same_share() {
+    let mut cut = killed();
+    let rate = 25_371.0 / 27_989.0;
+    cut["messages"]["success_rate"] = json!(rate);
+    cut["claims"] = json!([{"id": "success", "text": "99 % succeed", "expected": ">= 0.99", "measured": rate,
+        "unit": "share", "held": false, "reason": "why"}]);
+    let text = flowing(&report(cut));
+    assert_eq!((text.matches("90.64 %").count(), text.matches("90.65 %").count()), (2, 0), "{text}");
+}
+
+#[test]
+fn where_no_baseline_was_measured_nobody_says_that_the_group_did_not_catch_up() {
+    let mut cut = killed();
+    let row = json!({"group": "group-1", "fault": "kill-2", "healed_s": 20.0, "baseline_lag": null, "peak_lag": 1_580,
+        "duration_s": null, "drain_per_s": null, "ideal_s": null});
+    let why = "no baseline, the first fault came in the warm-up";
+    cut["catch_up"] = json!([row]);
+    cut["not_measured"] = json!([format!("catch_up of group-1: {why}")]);
+    let text = flowing(&report(cut.clone()));
+    let told = format!("1,580 behind at most, when it had caught up was not measured: {why}");
+    assert!(text.contains(&told) && !text.contains("not caught up"), "{text}");
+    assert_eq!(text.matches(why).count(), 2, "{text}");
+    // The near twin: with a baseline it is known that it did not.
+    cut["catch_up"][0]["baseline_lag"] = json!(250.0);
+    cut["not_measured"] = json!([]);
+    assert!(flowing(&report(cut)).contains("1,580 behind at most, not caught up"));
+}
+
+#[test]
+fn a_partition_of_three_replicas_is_one_line_of_eighty_columns() {
+    let mut run = killed();
+    // Broker 2 comes back; reads stood still too, twice.
+    let back = |partition: i32, leader: i32, isr: &[i32], epoch: i32| {
+        json!({"topic": "metrics", "partition": partition, "at_s": 23.4, "replicas": [1, 2, 3], "isr": isr,
+               "leader": leader, "leader_epoch": epoch, "partition_epoch": epoch + 1, "error_ms": 1.0, "clock": "controller"})
+    };
+    let rows = run["isr"].as_array_mut().expect("rows");
+    rows.extend([back(0, 3, &[3, 1, 2], 1), back(1, 1, &[1, 3, 2], 1)]);
+    let stopped = |op: &str, from_s: f64| {
+        json!({"topic": "metrics", "partition": 0, "op": op, "from_s": from_s, "duration_s": 10.3, "resolution_ms": 6.0,
+               "fault": "kill-2", "open": op == "read"})
+    };
+    let gaps = run["unavailability"].as_array_mut().expect("rows");
+    gaps.extend([stopped("write", 25.0), stopped("read", 10.0), stopped("read", 25.0)]);
+    let text = report(run);
+    let at = text.lines().position(|line| line.starts_with("partition  leader")).expect("the table");
+    let rows: Vec<&str> = text.lines().skip(at).take(3).collect();
+    let wanted = [
+        "partition  leader  ISR                        epoch  no writes    no reads",
+        "0          2 → 3   [2,3,1] → [3,1] → [3,1,2]  0 → 1  19.6 s in 2  ≥ 20.6 s in 2",
+        "1          1       [1,2,3] → [1,3] → [1,3,2]  0 → 1  9.3 s        –",
+    ];
+    assert_eq!(rows, wanted);
+    assert!(flowing(&text).contains("ISR: before → smallest → at the end, in Kafka's own order"), "{text}");
+}
+
+#[test]
+fn what_went_for_one_reason_is_told_once_with_its_sum() {
+    let mut run = killed();
+    let loss = |partition: i32, cause: String| {
+        json!({"topic": "metrics", "partition": partition, "first_offset": 0, "last_offset": 999, "count": 1_000,
+               "predicted": true, "cause": cause, "epoch": null, "fault": "start-1"})
+    };
+    let gone = "gone: topic absent at the audit, after the restart with a new disk of broker 1";
+    let mut losses: Vec<Value> = (0..6)
+        .map(|partition| loss(partition, format!("offsets 0–999 of metrics-{partition} were lost: {gone}")))
+        .collect();
+    losses.push(loss(7, "offsets 0–999 of metrics-7 were truncated at epoch 4".to_owned()));
+    run["losses"] = json!(losses);
+    let anomaly = |partition: i32| {
+        json!({"kind": "committed-offset-lost", "topic": "metrics", "partition": partition, "group": "group-1",
+               "count": 1_000, "verdict": "expected", "evidence": "1000 offsets are gone"})
+    };
+    run["anomalies"] = json!((0..6).map(anomaly).collect::<Vec<_>>());
+    let text = flowing(&report(run));
+    let told = format!("6,000 messages in 6 ranges: {gone}, step start-1 (predicted: outside the guarantee)");
+    assert!(text.contains(&told) && text.matches(gone).count() == 1, "{text}");
+    assert!(text.contains("metrics-0 offsets 0–999 (1,000), metrics-1 offsets 0–999 (1,000)"), "{text}");
+    let alone = "metrics-7 offsets 0–999, 1,000 messages: truncated at epoch 4, step start-1";
+    assert!(text.contains(alone), "{text}");
+    let anomalies = "6,000 × committed-offset-lost on 6 partitions of metrics in group-1, expected; metrics-0: 1000 offsets are gone";
+    assert!(text.contains(anomalies) && text.matches("1000 offsets are gone").count() == 1, "{text}");
+}

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use metricstream_ledger::timeline::What;
+
 use super::faults::Owner;
 use super::message::{Action, End, FaultKind, Shortfall};
 use super::view::{NodeState, some_of};
@@ -325,6 +327,10 @@ impl Conductor {
             }
             Stage::Starting { .. } | Stage::Draining { .. } | Stage::GroupWait { .. } | Stage::Auditing { .. } => {
                 self.fall_short(Shortfall::Interrupted { doing }, out);
+                if !matches!(self.stage, Stage::Starting { .. }) {
+                    // Nothing is done in it, and yet it says why sends are open at the end.
+                    self.emit(self.now_us, What::Phase { name: "interrupted".to_owned() }, None, out);
+                }
                 self.finish(End::Interrupted, out);
             }
             Stage::Finished => {}

@@ -191,6 +191,9 @@ fn an_interrupted_run_heals_stops_and_finishes_wherever_it_is() {
             assert_eq!(world.ended(), (End::Interrupted, vec![Shortfall::Interrupted { doing }]), "at {at_s} s");
             assert_eq!(world.broken(), [0; 0], "at {at_s} s: {:#?}", world.story());
             assert!(world.now_us <= at_us + 15 * S, "at {at_s} s");
+            // Wherever load had begun, the timeline says why sends are open at its end.
+            let said = world.story().iter().any(|line| line.contains("phase interrupted"));
+            assert_eq!(said, at_s >= 0.0, "at {at_s} s: {:#?}", world.story());
             let stops = world.orders().contains(&"stop-load");
             let load_runs = (0.0..30.0).contains(&at_s) || (at_s >= 0.0 && !mutes.is_empty());
             assert_eq!(stops, load_runs, "at {at_s} s: {:?}", world.orders());
