@@ -274,9 +274,10 @@ async fn what_was_sent_and_not_answered_is_unknown_and_what_never_left_is_failed
     story.until("it goes well", |told| told.sends.len() > 100).await;
     // Answers take longer than anybody waits, so the first batches are on the wire; the others queue behind them.
     story.mock.broker_round_trip_time(-1, Duration::from_secs(300)).expect("slow");
-    let progress = story.load.progress();
+    let load = story.load.clone();
+    let progress = load.progress();
     story.until("much is unanswered", |_| progress.in_flight() > 500).await;
-    story.load.stop_sending();
+    load.stop_sending();
     story.until("sending ends", |told| told.sending_ended).await;
     let open = story.drain(Duration::from_millis(200)).await;
     let (acked, failed, unknown) = story.told.outcomes();
