@@ -137,7 +137,7 @@ impl Builder {
         self
     }
 
-    /// Broker 1 listens here, the others on the ports after it; else the system chooses.
+    /// Broker 1 listens here, the others on the ports after it; else wherever nobody does.
     #[must_use]
     pub fn first_port(mut self, port: u16) -> Self {
         self.ports = Some(port);

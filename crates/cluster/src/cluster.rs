@@ -1,7 +1,7 @@
 //! A running cluster, to be used and broken.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use metricstream_node::Node;
 use metricstream_node::config::{NodeConfig, Roles, Settings, Voter};
 use metricstream_node::image::Image;
 use metricstream_node::io::Listener;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::builder::{Builder, Profile};
@@ -19,6 +19,7 @@ use crate::connection::ToNode;
 use crate::driver::{Command, Known, OnEnd, Parts, Running, address};
 use crate::error::ClusterError;
 use crate::link::{Links, Rule};
+use crate::ports::{self, Port, Ports, local};
 use crate::store::{FileStore, MemoryStore, Store, StoreKind, placed};
 
 /// The id of every embedded cluster, so that a data directory can be used again.
@@ -79,6 +80,8 @@ struct Shared {
     states: States,
     /// Which process each node's present one is, as it registers with the controller.
     incarnations: Mutex<BTreeMap<i32, [u8; 16]>>,
+    /// Of every listener, also of nodes that are down.
+    _ports: Vec<Port>,
 }
 
 /// What each node is, and in which of its lives.
@@ -106,33 +109,38 @@ impl Drop for Shared {
     }
 }
 
-/// Listens where it is told to, so that a node can come back to the port that it had.
-fn listen(at: SocketAddr) -> Result<TcpListener, ClusterError> {
-    let bind = || {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(at)?;
-        socket.listen(1024)
-    };
-    bind().map_err(|source| ClusterError::Listen { address: at.to_string(), source })
-}
-
-fn local(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
 /// The doors of a node: of its broker and of its controller, where it is one.
 type Doors = (Option<TcpListener>, Option<TcpListener>);
 
-fn open_doors(builder: &Builder, id: i32, votes: bool) -> Result<Doors, ClusterError> {
-    let is_broker = id <= builder.brokers;
-    let at = |first: Option<u16>| {
+/// Takes ports and opens doors there.
+struct Opening<'a> {
+    builder: &'a Builder,
+    unused: Ports,
+    taken: Vec<Port>,
+}
+
+impl Opening<'_> {
+    async fn doors(&mut self, id: i32, votes: bool) -> Result<Doors, ClusterError> {
         let offset = u16::try_from(id - 1).unwrap_or(0);
-        local(first.map_or(0, |first| first.saturating_add(offset)))
-    };
-    let broker = if is_broker { Some(listen(at(builder.ports))?) } else { None };
-    let controller = if votes { Some(listen(local(0))?) } else { None };
-    Ok((broker, controller))
+        let wanted = self.builder.ports.map(|first| first.saturating_add(offset));
+        let broker = if id <= self.builder.brokers { Some(self.open(wanted).await?) } else { None };
+        let controller = if votes { Some(self.open(None).await?) } else { None };
+        Ok((broker, controller))
+    }
+
+    async fn open(&mut self, wanted: Option<u16>) -> Result<TcpListener, ClusterError> {
+        let port = match wanted {
+            Some(number) => Port::take(number).map_err(cannot_listen(number))?,
+            None => self.unused.free()?,
+        };
+        let listener = ports::listen(port.number()).await.map_err(cannot_listen(port.number()))?;
+        self.taken.push(port);
+        Ok(listener)
+    }
+}
+
+fn cannot_listen(number: u16) -> impl FnOnce(std::io::Error) -> ClusterError {
+    move |source| ClusterError::Listen { address: local(number).to_string(), source }
 }
 
 fn config(
@@ -171,9 +179,12 @@ impl Cluster {
         let mut ids: Vec<i32> = (1..=builder.brokers).collect();
         ids.extend(voters.iter().filter(|id| **id > builder.brokers));
         let mut doors = BTreeMap::new();
+        let explicit = builder.ports.map(|first| (first..=u16::MAX).take(ids.len()).collect()).unwrap_or_default();
+        let mut opening = Opening { builder: &builder, unused: Ports::new(explicit), taken: Vec::new() };
         for id in &ids {
-            doors.insert(*id, open_doors(&builder, *id, voters.contains(id))?);
+            doors.insert(*id, opening.doors(*id, voters.contains(id)).await?);
         }
+        let ports = opening.taken;
         let voter = |id: &i32| -> Option<Voter> {
             let (_, controller) = doors.get(id)?;
             Some(Voter { id: *id, at: address(controller.as_ref()?.local_addr().ok()?) })
@@ -204,6 +215,7 @@ impl Cluster {
             builder,
             states: Arc::new(Mutex::new(states)),
             incarnations: Mutex::default(),
+            _ports: ports,
         };
         let cluster = Self { shared: Arc::new(shared) };
         for (id, listeners) in listeners {
@@ -423,7 +435,7 @@ impl Cluster {
                 (&member.config.controller_listener, Listener::Controller),
             ] {
                 if let Some(at) = at {
-                    listeners.push((listen(local(at.port))?, door));
+                    listeners.push((ports::listen(at.port).await.map_err(cannot_listen(at.port))?, door));
                 }
             }
             listeners

@@ -14,6 +14,9 @@ pub enum ClusterError {
         /// Why not.
         source: std::io::Error,
     },
+    /// There is no port for a node.
+    #[error(transparent)]
+    NoFreePort(#[from] crate::ports::NoFreePort),
     /// What was asked for cannot be.
     #[error("{0}")]
     Shape(String),

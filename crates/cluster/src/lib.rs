@@ -21,6 +21,7 @@ mod connection;
 mod driver;
 mod error;
 mod link;
+pub mod ports;
 mod store;
 mod topics;
 

@@ -34,12 +34,15 @@ struct State {
     random: ChaCha8Rng,
 }
 
+/// How many resets there were, and between whom the last one was.
+pub(crate) type Resets = (u64, Vec<(Party, Party)>);
+
 /// All links of a cluster.
 #[derive(Debug, Clone)]
 pub struct Links {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
-    reset: Arc<watch::Sender<(u64, Vec<(Party, Party)>)>>,
+    reset: Arc<watch::Sender<Resets>>,
 }
 
 impl Links {
@@ -115,7 +118,7 @@ impl Links {
         });
     }
 
-    pub(crate) fn watch_resets(&self) -> watch::Receiver<(u64, Vec<(Party, Party)>)> {
+    pub(crate) fn watch_resets(&self) -> watch::Receiver<Resets> {
         let mut resets = self.reset.subscribe();
         resets.mark_unchanged();
         resets

@@ -104,13 +104,8 @@ pub enum EngineError {
         source: io::Error,
     },
     /// No port at all.
-    #[error("no free port found on 127.0.0.1 between {from} and {to}")]
-    NoFreePort {
-        /// First port tried.
-        from: u16,
-        /// Last port tried.
-        to: u16,
-    },
+    #[error(transparent)]
+    NoFreePort(#[from] metricstream_cluster::ports::NoFreePort),
     /// A file or folder operation failed.
     #[error("cannot {doing} {}: {source}{}", path.display(), remedy_of(source))]
     Io {

@@ -13,6 +13,7 @@ pub mod observation;
 pub mod observer;
 pub mod remote;
 mod spec;
+mod succession;
 
 pub use engine::{Engine, POLL_INTERVAL};
 pub use error::{EngineError, ExitClass};

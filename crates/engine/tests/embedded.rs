@@ -109,6 +109,25 @@ async fn stopped_and_paused_nodes_come_back_and_a_stopped_one_was_not_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_quorums_leader_comes_back_on_a_new_disk_once_another_one_leads() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = start(&spec(dir.path(), Profile::Apache, &[])).await;
+    let mut seen = engine.observations().expect("nobody took them");
+    engine.create_topics(&[topic()]).await.expect("created");
+    engine.wait_ready(&[topic()], DEADLINE).await.expect("ready");
+    let mut images = engine.watch_image();
+    let known = images.wait_for(|image| image.controller.is_some()).await.expect("observed").controller;
+    let (leader, epoch) = known.expect("a leader");
+    engine.fault(FaultKind::Kill, leader).await.expect("killed");
+    engine.fault(FaultKind::StartReformatted, leader).await.expect("started on a new disk");
+    let another =
+        |what: &Observed| matches!(what, Observed::Controller { node, epoch: of } if *node != leader && *of > epoch);
+    see(&mut seen, "another leader of the quorum", another).await;
+    engine.wait_ready(&[topic()], DEADLINE).await.expect("it fetched everything anew");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_cut_off_without_a_word_is_replaced_and_returns_when_the_link_is_mended() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = start(&spec(dir.path(), Profile::Fast, &[])).await;

@@ -114,15 +114,20 @@ impl Story {
         until("the wiped replica to be there again", || self.on_disk(2, "metrics-0").exists()).await;
     }
 
-    async fn a_node_on_a_new_disk_rejoins(&mut self) {
-        let before = self.directory_id(1);
-        let marker = self.on_disk(1, "__cluster_metadata-0/of-the-old-disk");
+    /// The leader of the quorum, for which it matters what the others believe of it when it comes back with nothing.
+    async fn the_quorums_leader_on_a_new_disk_rejoins(&mut self) {
+        let (leader, epoch) = self.engine.image().controller.expect("a leader of the quorum");
+        let before = self.directory_id(leader);
+        let marker = self.on_disk(leader, "__cluster_metadata-0/of-the-old-disk");
         fs::write(&marker, "").expect("written");
-        self.fault(FaultKind::Kill, 1).await;
-        assert_eq!(self.ended().await.0, 1);
-        self.fault(FaultKind::StartReformatted, 1).await;
+        self.fault(FaultKind::Kill, leader).await;
+        assert_eq!(self.ended().await.0, leader);
+        self.fault(FaultKind::StartReformatted, leader).await;
         assert!(!marker.exists(), "its vote is gone too");
-        assert_ne!(self.directory_id(1), before);
+        assert_ne!(self.directory_id(leader), before);
+        let mut images = self.engine.watch_image();
+        let elected = images.wait_for(|image| image.controller.is_some_and(|(id, of)| id != leader && of > epoch));
+        tokio::time::timeout(DEADLINE, elected).await.expect("another leader").expect("observed");
         self.healthy().await;
     }
 
@@ -191,7 +196,7 @@ async fn three_combined_nodes_live_through_every_fault() {
     story.a_killed_node_is_gone_and_comes_back().await;
     story.a_paused_node_stands_still_and_can_be_resumed_or_killed().await;
     story.a_stopped_node_shuts_down_in_order_and_comes_back_wiped().await;
-    story.a_node_on_a_new_disk_rejoins().await;
+    story.the_quorums_leader_on_a_new_disk_rejoins().await;
     story.a_node_that_ends_by_itself_is_noticed().await;
 
     // A paused node is no hindrance, and a stopped engine is done.

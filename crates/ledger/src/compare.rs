@@ -48,6 +48,17 @@ pub struct SummaryRow {
     pub median: f64,
     /// Largest.
     pub max: f64,
+    /// Whether less is better: then a 0 in every run is no news.
+    #[serde(skip)]
+    less_is_better: bool,
+}
+
+impl SummaryRow {
+    /// Every run has it, as a 0 that is as good as can be: nothing was lost, nothing was delayed.
+    #[must_use]
+    pub fn is_zero_throughout(&self) -> bool {
+        self.less_is_better && self.missing == 0 && self.min == 0.0 && self.max == 0.0
+    }
 }
 
 /// One quantity of two results.
@@ -204,13 +215,13 @@ impl Quantities {
 
 /// Mean and spread of every quantity over repeated runs, in the order of names.
 pub fn summary(results: &[RunResult]) -> Vec<SummaryRow> {
-    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut all: BTreeMap<String, (Better, Vec<f64>)> = BTreeMap::new();
     for result in results {
         for (name, quantity) in quantities(result) {
-            values.entry(name).or_default().push(quantity.value);
+            all.entry(name).or_insert((quantity.better, Vec::new())).1.push(quantity.value);
         }
     }
-    let row = |(quantity, mut values): (String, Vec<f64>)| {
+    let row = |(quantity, (better, mut values)): (String, (Better, Vec<f64>))| {
         values.sort_by(f64::total_cmp);
         let runs = values.len();
         let mean = values.iter().sum::<f64>() / runs as f64;
@@ -227,9 +238,10 @@ pub fn summary(results: &[RunResult]) -> Vec<SummaryRow> {
             min: values[0],
             median,
             max: values[runs - 1],
+            less_is_better: better == Better::Lower,
         }
     };
-    values.into_iter().map(row).collect()
+    all.into_iter().map(row).collect()
 }
 
 /// Every quantity of the baseline beside what it is now. `tolerance` tells of each by which share it may be worse: with 0.1 by

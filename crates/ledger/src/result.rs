@@ -30,7 +30,8 @@ pub struct RunResult {
     pub scenario: String,
     pub description: String,
     pub engine: String,
-    pub profile: String,
+    /// None of a cluster that somebody else runs: its timers are its owner's.
+    pub profile: Option<String>,
     pub seed: u64,
     /// RFC 3339, the wall clock when load started.
     pub started_at: String,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use metricstream_scenario::guarantee::{Failures, Guarantee, GuaranteeKind, derive_under};
 use metricstream_scenario::librdkafka::is_true;
-use metricstream_scenario::model::{Producer, Profile, Scenario, Workload};
+use metricstream_scenario::model::{Producer, Scenario, Workload};
 use metricstream_scenario::timers::effective_broker_config;
 
 use crate::accounting::{Accounting, Anomaly, Inconclusive, Judgement};
@@ -25,6 +25,8 @@ use crate::timeline::TimelineEvent;
 pub struct Meta {
     /// Engine's name.
     pub engine: String,
+    /// Whether somebody else runs the cluster: then it has none of our profiles.
+    pub foreign: bool,
     /// `metricstream`, `kafka`, `librdkafka`, `java`, where known.
     pub versions: BTreeMap<String, String>,
     /// Seed of the run.
@@ -85,7 +87,7 @@ pub fn assemble(
         scenario: scenario.name.clone(),
         description: scenario.description.clone(),
         engine: meta.engine,
-        profile: if scenario.topology.profile == Profile::Apache { "apache" } else { "fast" }.to_owned(),
+        profile: (!meta.foreign).then(|| scenario.topology.profile.word().to_owned()),
         seed: meta.seed,
         started_at: meta.started_at,
         duration_s: crate::measure::seconds(measured.end_us),

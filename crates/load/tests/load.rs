@@ -269,16 +269,20 @@ async fn a_cluster_that_stalls_for_two_seconds_hides_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_and_not_answered_is_unknown_and_what_never_left_is_failed() {
-    let text = STEADY.replace("duration_s = 3", "duration_s = 1");
-    let mut story = Story::start(&text);
-    // Answers take longer than anybody waits, so the first batches are on the wire; the others queue behind them.
+    // Load for longer than this takes, on any machine: it is ended when enough is open.
+    let mut story = Story::start(&STEADY.replace("duration_s = 3", "duration_s = 600"));
     story.until("it goes well", |told| told.sends.len() > 100).await;
-    story.mock.broker_round_trip_time(-1, Duration::from_secs(30)).expect("slow");
+    // Answers take longer than anybody waits, so the first batches are on the wire; the others queue behind them.
+    story.mock.broker_round_trip_time(-1, Duration::from_secs(300)).expect("slow");
+    let load = story.load.clone();
+    let progress = load.progress();
+    story.until("much is unanswered", |_| progress.in_flight() > 500).await;
+    load.stop_sending();
     story.until("sending ends", |told| told.sending_ended).await;
     let open = story.drain(Duration::from_millis(200)).await;
     let (acked, failed, unknown) = story.told.outcomes();
-    assert!(open > 0);
-    assert_eq!((story.told.sent(), acked + failed + unknown), (1000, 1000), "{acked} {failed} {unknown}");
+    assert!(open > 500, "{open}");
+    assert_eq!(story.told.sent(), acked + failed + unknown, "{acked} {failed} {unknown}");
     assert_eq!(failed + unknown, open);
     assert!(unknown > 0, "some were on the wire");
     let given_up = story.told.sends.iter().filter(|s| s.end == SendEnd::Open).count() as u64;

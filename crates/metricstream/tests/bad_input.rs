@@ -76,7 +76,7 @@ fn a_machine_without_java_or_with_a_broken_kafka_is_told_what_to_install() {
     std::process::Command::new("chmod").arg("+x").arg(&java).status().unwrap();
     let mut old = metricstream(&["run", "broker-failure", "--engine", "kafka"]);
     old.current_dir(path).env("PATH", format!("{path}:/usr/bin:/bin")).env_remove("JAVA_HOME");
-    refused(finish(&mut old, Duration::from_secs(30)), 3, &["11", "17"]);
+    refused(finish(&mut old, Duration::from_secs(30)), 3, &["is Java 11.0.2, but Apache Kafka needs Java 17"]);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_data_directory_that_the_embedded_cluster_cannot_use_is_named_with_what_to_d
     let file = dir.path().join("file");
     std::fs::write(&file, "no folder").unwrap();
     let up = |data: &Path, parts: &[&str]| {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = common::free_ports(1).to_string();
         let (name, data) = (format!("data-{port}"), data.to_str().unwrap());
         let mut args =
             vec!["cluster", "up", "--engine", "embedded", "--name", &name, "--brokers", "1", "--port", &port];

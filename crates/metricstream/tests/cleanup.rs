@@ -6,7 +6,7 @@ mod common;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use common::{Running, alive, descendants, kafka_can_run, metricstream, processes_with, wait_for};
+use common::{Running, alive, descendants, free_ports, kafka_can_run, metricstream, processes_with, wait_for};
 
 /// A run with a cluster under load, and all the processes that belong to it.
 fn under_load(out: &std::path::Path) -> (Running, Vec<u32>) {
@@ -104,7 +104,7 @@ fn a_cluster_in_the_foreground_ends_with_its_terminal() {
     if !kafka_can_run() {
         return;
     }
-    let port = free_port_run(3);
+    let port = free_ports(3);
     let name = format!("fg-{}", std::process::id());
     let port_text = port.to_string();
     let running = Running::start(&mut metricstream(&[
@@ -122,13 +122,4 @@ fn a_cluster_in_the_foreground_ends_with_its_terminal() {
     for p in port..port + 3 {
         TcpListener::bind(("127.0.0.1", p)).unwrap_or_else(|e| panic!("port {p} is still taken: {e}"));
     }
-}
-
-/// The first of `count` neighbouring free ports.
-fn free_port_run(count: u16) -> u16 {
-    let base = 20_000 + u16::try_from(std::process::id() % 9_000).unwrap();
-    (base..60_000)
-        .step_by(usize::from(count))
-        .find(|p| (*p..p + count).all(|p| TcpListener::bind(("127.0.0.1", p)).is_ok()))
-        .expect("free ports")
 }

@@ -10,7 +10,7 @@ use common::stories::{
     On, Story, a_leader_that_is_cut_off_is_replaced_and_loses_nothing_that_was_acknowledged, tell_together,
     three_zones_are_slow_and_one_of_them_is_lost_and_comes_back,
 };
-use common::{finish, metricstream};
+use common::{finish, free_ports, metricstream};
 
 static APACHE: On = On::EMBEDDED;
 static FAST: On = On::EMBEDDED_FAST;
@@ -72,8 +72,7 @@ fn a_cluster_by_hand_says_which_flaws_are_on() {
         all.extend(["--name", &name]);
         finish(&mut metricstream(&all), Duration::from_secs(60))
     };
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
-    let port = port.to_string();
+    let port = free_ports(1).to_string();
     let up = ["cluster", "up", "--engine", "embedded", "--detach", "--brokers", "1", "--port", &port];
     ask(&[&up[..], &["--flaw", "no-pre-vote"]].concat()).expect(0);
     let status = ask(&["cluster", "status"]).expect(0).stdout;

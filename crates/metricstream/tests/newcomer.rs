@@ -4,12 +4,11 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{BIN, Running, Said, finish, metricstream};
+use common::{BIN, Running, Said, finish, free_ports, metricstream};
 use serde_json::Value;
 
 /// The shortest run that measures something.
@@ -49,6 +48,10 @@ fn trials_end_with_how_many_passed() {
     let said = run(dir.path(), &["--repeat", "2", "--quiet", "--out", out.to_str().unwrap()]).expect(0);
     assert!(said.stdout.ends_with("\n2 of 2 passed\n"), "{}", said.stdout);
     assert!(!said.stdout.contains("-0.000"), "{}", said.stdout);
+    let summed = said.stdout.split("runs: mean").nth(1).expect("the sum over trials");
+    assert!(summed.contains("\n  messages.success_rate ") && !summed.contains("\n  messages.lost "), "{summed}");
+    let zeros = summed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(zeros.contains("zero in every run, and so not among them: ") && zeros.contains("duplicates, failed, lost"));
     let summary = std::fs::read_to_string(out.join("summary.json")).unwrap();
     assert!(!summary.contains("-0.0"), "{summary}");
     let summary: Value = serde_json::from_str(&summary).unwrap();
@@ -78,7 +81,7 @@ struct Detached {
 impl Detached {
     fn up(word: &str) -> Self {
         let name = format!("{word}-{}", std::process::id());
-        let port = free_ports(word.len()).to_string();
+        let port = free_ports(3).to_string();
         let up = ["cluster", "up", "--engine", "embedded", "--detach", "--port", &port, "--topic", "metrics:6:3"];
         let said =
             finish(&mut metricstream(&[&up[..], &["--name", &name]].concat()), Duration::from_secs(90)).expect(0);
@@ -97,14 +100,6 @@ impl Drop for Detached {
     }
 }
 
-fn free_ports(salt: usize) -> u16 {
-    let base = 40_000 + u16::try_from((std::process::id() as usize + salt * 300) % 9_000).unwrap();
-    (base..60_000)
-        .step_by(3)
-        .find(|p| (*p..p + 3).all(|p| TcpListener::bind(("127.0.0.1", p)).is_ok()))
-        .expect("three free ports")
-}
-
 #[test]
 fn a_topic_that_is_not_there_is_told_at_once_with_how_to_make_it() {
     let cluster = Detached::up("absent");
@@ -116,6 +111,29 @@ fn a_topic_that_is_not_there_is_told_at_once_with_how_to_make_it() {
     assert!(!topics.contains("no-such-topic"), "asking for it made it: {topics}");
     cluster.ask(&["topic", "create", "no-such-topic"]).expect(0);
     cluster.ask(&["produce", "no-such-topic", "--count", "10"]).expect(0);
+}
+
+#[test]
+fn after_a_walk_by_hand_a_remote_run_says_how_it_can_be_had_and_then_needs_no_profile() {
+    let cluster = Detached::up("walked");
+    cluster.ask(&["produce", "metrics", "--count", "10"]).expect(0);
+    let dir = tempfile::tempdir().unwrap();
+    let run = |out: &str| {
+        let args =
+            ["run", "broker-failure", "--engine", "remote", "--bootstrap", &cluster.bootstrap, "--without-faults"];
+        let more = ["--set", "workload.duration_s=2", "--out", out];
+        finish(metricstream(&[&args[..], &more].concat()).current_dir(dir.path()), Duration::from_secs(120))
+    };
+    let said = run("refused").expect(2);
+    let delete = said.stderr.lines().find_map(|line| line.trim().strip_prefix("metricstream topic delete "));
+    let delete: Vec<&str> = delete.unwrap_or_else(|| panic!("{}", said.stderr)).split(' ').collect();
+    finish(&mut metricstream(&[&["topic", "delete"], &delete[..]].concat()), Duration::from_secs(60)).expect(0);
+    let said = run("made").expect(0);
+    let header = said.stdout.lines().find(|line| line.starts_with("broker-failure ")).expect("a header");
+    assert!(header.contains("remote · 3 brokers") && !said.stdout.contains("profile"), "{}", said.stdout);
+    let result = std::fs::read_to_string(dir.path().join("made/result.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert_eq!((&result["engine"], &result["profile"]), (&"remote".into(), &Value::Null));
 }
 
 #[test]

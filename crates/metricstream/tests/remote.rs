@@ -4,12 +4,11 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Running, Said, finish, kafka_can_run, metricstream, wait_for};
+use common::{Running, Said, finish, free_ports, kafka_can_run, metricstream, wait_for};
 use serde_json::Value;
 
 const SHORT: Duration = Duration::from_secs(60);
@@ -17,15 +16,6 @@ const RUN: Duration = Duration::from_secs(240);
 
 fn say(args: &[&str], more: &[&str]) -> Said {
     finish(&mut metricstream(&[args, more].concat()), SHORT)
-}
-
-/// The first of `count` neighbouring free ports.
-fn free_ports(from: u16, count: u16) -> u16 {
-    let base = from + u16::try_from(std::process::id() % 4_000).unwrap();
-    (base..60_000)
-        .step_by(usize::from(count))
-        .find(|p| (*p..p + count).all(|p| TcpListener::bind(("127.0.0.1", p)).is_ok()))
-        .expect("free ports")
 }
 
 /// Ends a detached cluster whatever the test does.
@@ -75,7 +65,7 @@ const SHORTLY: [&str; 3] = ["--without-faults", "--set", "workload.duration_s=5"
 impl Theirs {
     fn start() -> Self {
         let name = format!("theirs-{}", std::process::id());
-        let port = free_ports(40_000, 3).to_string();
+        let port = free_ports(3).to_string();
         let down = Down(name.clone());
         finish(
             &mut metricstream(&["cluster", "up", "--engine", "kafka", "--detach", "--name", &name, "--port", &port]),
@@ -242,7 +232,7 @@ impl Secured {
                 .args(["-exportcert", "-rfc", "-alias", "node", "-file", certificate])
                 .args(of_store),
         );
-        let port = free_ports(45_000, 3);
+        let port = free_ports(3);
         let config = dir.path().join("server.properties");
         std::fs::write(&config, properties(dir.path(), store_text, port)).unwrap();
         let config = config.to_str().unwrap();

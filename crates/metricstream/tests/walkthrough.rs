@@ -4,12 +4,11 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{finish, kafka_can_run, metricstream, wait_for};
+use common::{finish, free_ports, kafka_can_run, metricstream, wait_for};
 
 /// A consumer in its own terminal, its lines readable while it runs.
 struct Terminal {
@@ -52,30 +51,22 @@ impl Drop for Down {
     }
 }
 
-fn free_ports(above: u16) -> u16 {
-    let base = 10_000 + above + u16::try_from(std::process::id() % 9_000).unwrap();
-    (base..30_000)
-        .step_by(3)
-        .find(|p| (*p..p + 3).all(|p| TcpListener::bind(("127.0.0.1", p)).is_ok()))
-        .expect("three free ports")
-}
-
 #[test]
 fn a_cluster_by_hand_is_broken_and_healed_while_two_consumers_share_a_topic() {
     // As README has it: without a word on the engine.
-    walk_through("embedded", 0, &[]);
+    walk_through("embedded", &[]);
 }
 
 #[test]
 fn the_same_by_hand_on_apache_kafka() {
     if kafka_can_run() {
-        walk_through("kafka", 9_000, &["--engine", "kafka"]);
+        walk_through("kafka", &["--engine", "kafka"]);
     }
 }
 
-fn walk_through(of: &str, ports_from: u16, engine: &[&str]) {
+fn walk_through(of: &str, engine: &[&str]) {
     let name = format!("walk-{of}-{}", std::process::id());
-    let port = free_ports(ports_from).to_string();
+    let port = free_ports(3).to_string();
     let ask = |args: &[&str]| {
         let mut all = args.to_vec();
         all.extend(["--name", &name]);
@@ -110,7 +101,12 @@ fn walk_through(of: &str, ports_from: u16, engine: &[&str]) {
     let halves = [["[0, 2, 4]", "[1, 3, 5]"], ["[1, 3, 5]", "[0, 2, 4]"]];
     assert!(halves.iter().any(|[a, b]| moved.contains(a) && own.contains(b)), "{moved}\n{own}");
     let group = ask(&["group", "describe", "group-1"]).expect(0).stdout;
-    assert!(group.contains("metrics"), "{group}");
+    for (terminal, line) in [(&first, &moved), (&second, &own)] {
+        let half = line.rsplit_once("→ [").and_then(|(_, half)| half.strip_suffix(']')).expect("what it has now");
+        let owns: Vec<String> = half.split(", ").map(|partition| format!("metrics-{partition}")).collect();
+        let member = format!("Member: metricstream-consume-{}   Owns: [{}]", terminal.child.id(), owns.join(", "));
+        assert!(group.lines().any(|line| line == member), "no `{member}` in\n{group}");
+    }
 
     ask(&["cluster", "kill", "2"]).expect(0);
     wait_for("broker 2 to be gone from every ISR", Duration::from_secs(60), || {

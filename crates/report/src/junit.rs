@@ -61,9 +61,10 @@ fn properties(xml: &mut String, result: &RunResult) {
     };
     let seed = result.seed.to_string();
     xml.push_str("    <properties>\n");
-    for (name, value) in
-        [("verdict", verdict), ("engine", &*result.engine), ("profile", &*result.profile), ("seed", &*seed)]
-    {
+    let profile = result.profile.as_deref().map(|profile| ("profile", profile));
+    let named =
+        [("verdict", verdict), ("engine", &*result.engine)].into_iter().chain(profile).chain([("seed", &*seed)]);
+    for (name, value) in named {
         let _ = writeln!(xml, "      <property name=\"{name}\" value=\"{}\"/>", escape(value));
     }
     for (name, value) in &result.versions {

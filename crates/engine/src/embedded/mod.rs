@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::error::EngineError;
 use crate::observation::{Observation, Observed};
 use crate::spec::{ClusterSpec, FaultKind, Injected, LinkRule, NodeState, NodeStatus, Party, Role};
+use crate::succession::Succession;
 use log::NodeLogs;
 
 pub use settings::fast;
@@ -62,6 +63,8 @@ struct Inner {
     flaws: Vec<String>,
     /// The first node that ended by itself, and why.
     ended: watch::Receiver<Option<(i32, String)>>,
+    succession: Succession,
+    seen: mpsc::Sender<Observation>,
     stopped: AtomicBool,
 }
 
@@ -89,18 +92,20 @@ impl Embedded {
         let (tell_end, ended) = watch::channel(None);
         let told = Arc::clone(&logs);
         builder = builder.on_event(move |id, event| told.event(id, &event));
-        let (told, known) = (Arc::clone(&logs), Arc::clone(&states));
+        let (told, known, tell) = (Arc::clone(&logs), Arc::clone(&states), seen.clone());
         builder = builder.on_end(move |id, why| {
             told.line(id, "ERROR", why);
             lock(&known).insert(id, NodeState::Exited);
             tell_end.send_if_modified(|first| first.is_none() && first.replace((id, why.to_owned())).is_none());
             let status = why.chars().take(WHY_MAX).collect();
-            let _ = seen.try_send(Observation::now(Observed::NodeExited { node: id, status, expected: false }));
+            let _ = tell.try_send(Observation::now(Observed::NodeExited { node: id, status, expected: false }));
         });
         let dir = &spec.logs_dir;
         let cluster = builder.patience(deadline).start().await.map_err(|error| error_of(error, &roles, dir))?;
         let (stopped, logs_dir, flaws) = (AtomicBool::new(false), spec.logs_dir.clone(), wanted.flaws.clone());
-        Ok(Self { inner: Arc::new(Inner { cluster, roles, states, logs, logs_dir, flaws, ended, stopped }) })
+        let succession = Succession::new(cluster.controllers());
+        let inner = Inner { cluster, roles, states, logs, logs_dir, flaws, ended, succession, seen, stopped };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Bootstrap addresses for clients.
@@ -149,7 +154,8 @@ impl Embedded {
         inner.roles.iter().map(status).collect()
     }
 
-    /// Carries out a fault. Stop and Kill are done when the node is gone, Start when it runs.
+    /// Carries out a fault. Stop and Kill are done when the node is gone, Start when it runs; a voter starts on a new disk
+    /// only once the others follow another leader.
     ///
     /// # Errors
     /// If the node does not exist, is in a state that the fault does not fit, or the fault cannot be carried out.
@@ -157,6 +163,11 @@ impl Embedded {
         let inner = &self.inner;
         if inner.stopped.load(Ordering::SeqCst) {
             return Err(EngineError::Stopped);
+        }
+        if kind == FaultKind::StartReformatted {
+            inner.check(kind, id, &lock(&inner.states))?;
+            let runs = |other: i32| lock(&inner.states).get(&other) == Some(&NodeState::Running);
+            inner.succession.wait(id, runs, &inner.seen).await;
         }
         let before = inner.enter(kind, id)?;
         inner.logs.line(id, "INFO", &format!("metricstream: this node is being {}", kind.participle()));
@@ -236,19 +247,25 @@ impl Embedded {
 }
 
 impl Inner {
+    /// The state of a node, if the fault fits it.
+    fn check(&self, kind: FaultKind, id: i32, states: &BTreeMap<i32, NodeState>) -> Result<NodeState, EngineError> {
+        let state = states.get(&id).copied().ok_or_else(|| self.no_such_node(id))?;
+        if kind.allowed_in(state) {
+            return Ok(state);
+        }
+        Err(EngineError::IllegalFault { node: id, fault: kind, state })
+    }
+
     /// Changes the state if the fault fits it; returns the state before.
     fn enter(&self, kind: FaultKind, id: i32) -> Result<NodeState, EngineError> {
         let mut states = lock(&self.states);
-        let Some(state) = states.get_mut(&id) else { return Err(self.no_such_node(id)) };
-        if !kind.allowed_in(*state) {
-            return Err(EngineError::IllegalFault { node: id, fault: kind, state: *state });
-        }
-        let before = *state;
-        *state = match kind {
+        let before = self.check(kind, id, &states)?;
+        let next = match kind {
             FaultKind::Stop => NodeState::Stopping,
             FaultKind::Start | FaultKind::StartWiped | FaultKind::StartReformatted => NodeState::Starting,
             FaultKind::Kill | FaultKind::Pause | FaultKind::Resume => after(kind),
         };
+        states.insert(id, next);
         Ok(before)
     }
 
@@ -338,6 +355,7 @@ fn error_of(error: ClusterError, roles: &BTreeMap<i32, Role>, logs: &std::path::
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
             EngineError::PortTaken { port, needed_for: "a node of the embedded cluster".to_owned(), source }
         }
+        ClusterError::NoFreePort(none) => none.into(),
         ClusterError::Shape(what) => EngineError::Topology { what, remedy: "change the topology".to_owned() },
         ClusterError::Config(error) => settings::refused(&error),
         ClusterError::Boot { node, why } => {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use metricstream_cluster::ports::{self, NoFreePort, Port, Ports};
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -20,11 +21,11 @@ use crate::kafka::config::{Listener, addresses, server_properties};
 use crate::kafka::install::{Installed, Wanted};
 use crate::kafka::java::Java;
 use crate::kafka::jvm::{Machine, STARTED, configure};
-use crate::kafka::ports::{Ports, explicit};
 use crate::kafka::process::{Process, end_of, tail, text_from};
 use crate::kafka::{Progress, format};
 use crate::observation::{Observation, Observed};
 use crate::spec::{ClusterSpec, FaultKind, Injected, NodeState, NodeStatus, Role};
+use crate::succession::Succession;
 
 /// How long a controlled shutdown may take before the process is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -47,7 +48,10 @@ struct Inner {
     bootstrap_checkpoint: Vec<u8>,
     cluster_id: String,
     listeners: Vec<Listener>,
+    /// Of every listener, also of nodes that are down.
+    _ports: Vec<Port>,
     nodes: BTreeMap<i32, Arc<Node>>,
+    succession: Succession,
     guardian: Arc<Guardian>,
     /// Folders that go when the cluster goes.
     temporary: Vec<PathBuf>,
@@ -141,8 +145,7 @@ impl KafkaCluster {
     /// The voters' addresses.
     #[must_use]
     pub fn controllers(&self) -> Vec<(i32, SocketAddr)> {
-        let address = |node: &Listener| Some((node.id, SocketAddr::from((Ipv4Addr::LOCALHOST, node.controller_port?))));
-        self.inner.listeners.iter().filter_map(address).collect()
+        self.inner.listeners.iter().filter_map(Listener::controller_address).collect()
     }
 
     /// Version of Apache Kafka.
@@ -169,7 +172,8 @@ impl KafkaCluster {
         self.inner.nodes.values().map(|node| node.snapshot()).collect()
     }
 
-    /// Carries out a fault. Stop and Kill are done when the process is gone, Start when it runs.
+    /// Carries out a fault. Stop and Kill are done when the process is gone, Start when it runs; a voter starts on a new disk
+    /// only once the others follow another leader.
     ///
     /// # Errors
     /// If the node does not exist, is in a state that the fault does not fit, or the fault cannot be carried out.
@@ -187,6 +191,10 @@ impl KafkaCluster {
             FaultKind::Pause => node.signal(kind, Signal::STOP, NodeState::Paused).map(|(at, _)| Injected { at }),
             FaultKind::Resume => node.signal(kind, Signal::CONT, NodeState::Running).map(|(at, _)| Injected { at }),
             FaultKind::Start | FaultKind::StartWiped | FaultKind::StartReformatted => {
+                if kind == FaultKind::StartReformatted {
+                    node.check(kind)?;
+                    self.inner.wait_for_successor(id).await;
+                }
                 // To its end even if nobody waits for it any more: a node is never left half started.
                 let (inner, node) = (Arc::clone(&self.inner), Arc::clone(node));
                 let started = self.inner.runtime.spawn_blocking(move || inner.start_node(&node, kind));
@@ -261,8 +269,8 @@ impl Inner {
         runtime: Handle,
     ) -> Result<Self, EngineError> {
         let ids = spec.node_ids()?;
-        // Said before anything takes long; chosen again after it.
-        choose_ports(&ids, spec.port)?;
+        // Before anything takes long: that one is taken is said at once.
+        let (listeners, ports) = choose_ports(&ids, spec.port)?;
         let java = Java::find()?;
         let java_version = java.version.clone();
         let kafka: Installed = wanted.find_or_install(progress)?;
@@ -280,7 +288,6 @@ impl Inner {
         if let Err(error) = machine.use_archive(&kafka, &bootstrap_checkpoint, &guardian, progress) {
             progress(&format!("{error}; nodes start more slowly without it"));
         }
-        let listeners = choose_ports(&ids, spec.port)?;
         let mut nodes = BTreeMap::new();
         for listener in &listeners {
             let node = Node::new(listener, &spec);
@@ -288,6 +295,7 @@ impl Inner {
             configure(&node.folder, &server_properties(listener, &listeners, &node.data(), &spec.broker_config)?)?;
             nodes.insert(listener.id, Arc::new(node));
         }
+        let succession = Succession::new(listeners.iter().filter_map(Listener::controller_address));
         let version = kafka.version;
         let stopped = AtomicBool::new(false);
         Ok(Self {
@@ -298,7 +306,9 @@ impl Inner {
             bootstrap_checkpoint,
             cluster_id,
             listeners,
+            _ports: ports,
             nodes,
+            succession,
             guardian,
             temporary,
             stopped,
@@ -311,7 +321,7 @@ impl Inner {
     fn start_node(&self, node: &Arc<Node>, kind: FaultKind) -> Result<Injected, EngineError> {
         let before = node.enter(kind, NodeState::Starting)?;
         let started = self.prepare_disk(node, kind).and_then(|()| {
-            node.check_ports()?;
+            self.runtime.block_on(node.check_ports())?;
             let log_from = fs::metadata(&node.log).map_or(0, |meta| meta.len());
             let name = format!("{}-{}", node.listener.role.word(), node.listener.id);
             let launch = self.machine.launch(name, &node.folder, &node.log);
@@ -331,6 +341,11 @@ impl Inner {
             node.status().state = before;
         }
         started
+    }
+
+    async fn wait_for_successor(&self, id: i32) {
+        let runs = |other: i32| self.nodes.get(&other).is_some_and(|node| node.state() == NodeState::Running);
+        self.succession.wait(id, runs, &self.seen).await;
     }
 
     fn prepare_disk(&self, node: &Node, kind: FaultKind) -> Result<(), EngineError> {
@@ -414,6 +429,13 @@ impl Node {
             port: broker_port.or(controller_port).unwrap_or(0),
             log_path: self.log.clone(),
         }
+    }
+
+    /// Whether the fault fits the state.
+    fn check(&self, fault: FaultKind) -> Result<(), EngineError> {
+        let state = self.state();
+        let illegal = EngineError::IllegalFault { node: self.listener.id, fault, state };
+        if fault.allowed_in(state) { Ok(()) } else { Err(illegal) }
     }
 
     /// Changes the state if the fault fits it; returns the state before.
@@ -500,10 +522,11 @@ impl Node {
         }
     }
 
-    fn check_ports(&self) -> Result<(), EngineError> {
-        let name = format!("{} {}", self.listener.role.word(), self.listener.id);
+    /// Java cannot say whether it was the port that it did not get: asked before.
+    async fn check_ports(&self) -> Result<(), EngineError> {
         for port in [self.listener.broker_port, self.listener.controller_port].into_iter().flatten() {
-            explicit(port, &name)?;
+            let listened = ports::listen(port).await;
+            listened.map_err(taken(port, self.listener.role, self.listener.id))?;
         }
         Ok(())
     }
@@ -526,32 +549,42 @@ fn node_folder(spec: &ClusterSpec, id: i32) -> PathBuf {
     spec.base_dir.join(format!("node-{id}"))
 }
 
-/// Where each node listens: brokers from the explicit port on, all else where nobody listens.
-fn choose_ports(ids: &[(i32, Role)], port: Option<u16>) -> Result<Vec<Listener>, EngineError> {
+fn taken(port: u16, role: Role, id: i32) -> impl FnOnce(std::io::Error) -> EngineError {
+    let needed_for = format!("{} {id}", role.word());
+    move |source| EngineError::PortTaken { port, needed_for, source }
+}
+
+/// Where each node listens, and these ports: brokers from the explicit port on, all else where nobody listens.
+fn choose_ports(ids: &[(i32, Role)], port: Option<u16>) -> Result<(Vec<Listener>, Vec<Port>), EngineError> {
     let mut next = port;
-    let mut explicit_ports = Vec::new();
-    for (id, _) in ids.iter().filter(|(_, role)| role.is_broker()) {
+    let mut held = Vec::new();
+    for (id, role) in ids.iter().filter(|(_, role)| role.is_broker()) {
         if let Some(port) = next {
-            explicit_ports.push(explicit(port, &format!("broker {id}"))?);
+            held.push(Port::take(port).map_err(taken(port, *role, *id))?);
             next = Some(port.checked_add(1).ok_or_else(|| EngineError::Topology {
                 what: format!("port {port} leaves no ports for all brokers"),
                 remedy: "choose a lower one".into(),
             })?);
         }
     }
-    let mut ports = Ports::new()?;
-    let mut given = explicit_ports.iter().copied();
+    let explicit: Vec<u16> = held.iter().map(Port::number).collect();
+    let mut given = explicit.clone().into_iter();
+    let mut unused = Ports::new(explicit);
+    let mut any = || -> Result<u16, NoFreePort> {
+        held.push(unused.free()?);
+        Ok(held[held.len() - 1].number())
+    };
     let mut listeners = Vec::new();
     for (id, role) in ids {
         let broker_port = match (role.is_broker(), given.next()) {
             (false, _) => None,
             (true, Some(port)) => Some(port),
-            (true, None) => Some(ports.free(&explicit_ports)?),
+            (true, None) => Some(any()?),
         };
-        let controller_port = if role.is_controller() { Some(ports.free(&explicit_ports)?) } else { None };
+        let controller_port = if role.is_controller() { Some(any()?) } else { None };
         listeners.push(Listener { id: *id, role: *role, broker_port, controller_port });
     }
-    Ok(listeners)
+    Ok((listeners, held))
 }
 
 /// Makes the nodes' folders. Returns those that are temporary, which the guardian knows as well.

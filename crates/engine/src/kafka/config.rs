@@ -25,6 +25,11 @@ impl Listener {
     pub(crate) fn broker_address(&self) -> Option<SocketAddr> {
         self.broker_port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
+
+    /// Of a voter.
+    pub(crate) fn controller_address(&self) -> Option<(i32, SocketAddr)> {
+        self.controller_port.map(|port| (self.id, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    }
 }
 
 /// `host:port` list of all that `port` names.

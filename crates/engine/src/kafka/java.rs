@@ -59,7 +59,7 @@ impl Java {
         };
         let wrong =
             |found: &str| EngineError::WrongJava { java: program.into(), found: found.to_owned(), needed: JAVA_NEEDED };
-        let Some(version) = value("java.version") else {
+        let Some(version) = value("java.version").or_else(|| quoted_version(text)) else {
             let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("without a version");
             return Err(wrong(&format!("of an unknown version ({})", first.chars().take(200).collect::<String>())));
         };
@@ -73,6 +73,13 @@ impl Java {
             build: value("java.vm.version").unwrap_or(version).to_owned(),
         })
     }
+}
+
+/// What `java -version` itself says, for a Java that shows no properties: `openjdk version "11.0.20" 2023-07-18`. Other
+/// lines may stand before it, as those of JAVA_TOOL_OPTIONS do.
+fn quoted_version(text: &str) -> Option<&str> {
+    let after = text.lines().find_map(|line| line.split_once(" version \"").map(|(_, after)| after));
+    after?.split_once('"').map(|(version, _)| version)
 }
 
 /// `17.0.15` → 17, `1.8.0_402` → 8, `24-ea` → 24.
@@ -132,9 +139,41 @@ mod tests {
         fake(folder.path(), "    java.version = 11.0.2");
         let old = Java::find_in(Some(folder.path().into()), None).expect_err("old").to_string();
         assert!(old.contains("Java 11.0.2") && old.contains("needs Java 17"), "{old}");
+        fake(folder.path(), "openjdk version \"11.0.20\" 2023-07-18");
+        let old = Java::find_in(Some(folder.path().into()), None).expect_err("old").to_string();
+        assert!(old.contains("is Java 11.0.20, but Apache Kafka needs Java 17 or newer"), "{old}");
         fake(folder.path(), "what do you want");
         let odd = Java::find_in(Some(folder.path().into()), None).expect_err("odd").to_string();
         assert!(odd.contains("unknown version (what do you want)"), "{odd}");
+    }
+
+    #[test]
+    fn the_first_line_of_every_java_tells_its_version() {
+        for (line, version, number) in [
+            ("java version \"1.8.0_392\"", "1.8.0_392", 8),
+            ("openjdk version \"1.8.0_392\"", "1.8.0_392", 8),
+            ("openjdk version \"11.0.20\" 2023-07-18", "11.0.20", 11),
+            ("openjdk version \"11.0.20.1\" 2023-08-24 LTS", "11.0.20.1", 11),
+            ("openjdk version \"17.0.15\" 2025-04-15", "17.0.15", 17),
+            ("openjdk version \"21-ea\" 2023-09-19", "21-ea", 21),
+            // Oracle GraalVM, with its second line.
+            (
+                "java version \"21.0.1\" 2023-10-17\n\
+                 Java(TM) SE Runtime Environment Oracle GraalVM 21.0.1+12.1 (build 21.0.1+12-jvmci-23.1-b19)",
+                "21.0.1",
+                21,
+            ),
+            ("Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version \"24\" 2025-03-18", "24", 24),
+        ] {
+            assert_eq!(quoted_version(line), Some(version), "{line}");
+            assert_eq!(major(version), Some(number), "{line}");
+            let judged = Java::of_settings(Path::new("/java"), line);
+            assert_eq!(judged.is_ok(), number >= JAVA_NEEDED, "{judged:?}");
+            assert!(judged.err().is_none_or(|error| error.to_string().contains(version)), "{line}");
+        }
+        for nothing in ["", "what do you want", "openjdk version 17", "openjdk version \"17"] {
+            assert_eq!(quoted_version(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

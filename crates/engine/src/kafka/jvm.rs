@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use metricstream_cluster::ports::Ports;
 use rustix::process::Signal;
 
 use crate::error::EngineError;
@@ -16,7 +17,6 @@ use crate::kafka::config::{LOG4J, Listener, server_properties};
 use crate::kafka::format;
 use crate::kafka::install::{Installed, TempFolder, lock};
 use crate::kafka::java::Java;
-use crate::kafka::ports::Ports;
 use crate::kafka::process::{Launch, Process, text_from};
 use crate::spec::{Jvm, Role};
 
@@ -118,13 +118,10 @@ impl Machine {
     ) -> Result<(), EngineError> {
         let work = TempFolder::new(&kafka.derived, "training")?;
         guardian.delete_at_end(&work.0)?;
-        let mut ports = Ports::new()?;
-        let node = Listener {
-            id: 1,
-            role: Role::Combined,
-            broker_port: Some(ports.free(&[])?),
-            controller_port: Some(ports.free(&[])?),
-        };
+        let mut ports = Ports::new(Vec::new());
+        let (broker, controller) = (ports.free()?, ports.free()?);
+        let (broker_port, controller_port) = (Some(broker.number()), Some(controller.number()));
+        let node = Listener { id: 1, role: Role::Combined, broker_port, controller_port };
         let data = work.0.join("data");
         format::prepare(&data, &format::random_id()?, 1, bootstrap)?;
         configure(&work.0, &server_properties(&node, &[node], &data, &BTreeMap::new())?)?;

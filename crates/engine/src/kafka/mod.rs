@@ -6,7 +6,6 @@ mod format;
 pub mod install;
 pub mod java;
 mod jvm;
-mod ports;
 mod process;
 
 pub use cluster::KafkaCluster;

@@ -27,10 +27,10 @@ const AGAIN: Duration = Duration::from_millis(10);
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 const FETCH_BYTES: i32 = 8 * 1024 * 1024;
 const SNAPSHOT_MAX_BYTES: usize = 256 * 1024 * 1024;
-const FETCH_VERSION: i16 = 13;
+pub(crate) const FETCH_VERSION: i16 = 13;
 const TOPIC: &str = "__cluster_metadata";
 /// The fixed id of `__cluster_metadata` (`Uuid.METADATA_TOPIC_ID`).
-const TOPIC_ID: Uuid = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub(crate) const TOPIC_ID: Uuid = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// Why one talk with a controller ended. All of these are tried again; the observer itself never fails.
 #[derive(Debug, thiserror::Error)]

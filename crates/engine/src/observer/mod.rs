@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+pub(crate) use follow::{FETCH_VERSION as METADATA_FETCH_VERSION, TOPIC_ID as METADATA_TOPIC_ID};
 pub use image::{BrokerImage, Image, PartitionImage};
 
 use crate::observation::{Observation, ObservedAt};

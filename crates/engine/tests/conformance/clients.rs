@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::Offset;
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
@@ -66,7 +66,7 @@ pub(crate) async fn delete(cluster: &Cluster, topic: &str) {
 fn is_done(
     what: &str,
     topic: &str,
-    answer: Result<Vec<Result<String, (String, RDKafkaErrorCode)>>, KafkaError>,
+    answer: Result<Vec<TopicResult>, KafkaError>,
     already: Option<RDKafkaErrorCode>,
 ) -> Option<()> {
     match answer.map(|mut answers| answers.remove(0)) {

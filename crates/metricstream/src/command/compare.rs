@@ -1,10 +1,12 @@
 //! Runs side by side: the summary over repeated ones, and a comparison with earlier ones.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use metricstream_ledger::compare::{Difference, SummaryRow, compare_medians, summary};
 use metricstream_ledger::result::{RunResult, Verdict};
+use metricstream_report::text::wrap;
 use metricstream_scenario::Scenario;
 
 use crate::cli::Format;
@@ -55,7 +57,8 @@ impl Trials<'_> {
     pub(crate) fn text(&self, width: usize) -> String {
         /// Columns beside the name: indent, mean, variation, number of runs.
         const NUMBERS: usize = 36;
-        let rows = summary(self.results);
+        let (zeros, rows): (Vec<_>, Vec<_>) =
+            summary(self.results).into_iter().partition(SummaryRow::is_zero_throughout);
         let longest = rows.iter().map(|row| row.quantity.len()).max().unwrap_or(0);
         let name = longest.min(width.saturating_sub(NUMBERS));
         let mut text = format!("\n{} runs: mean ± coefficient of variation\n", self.results.len());
@@ -64,6 +67,11 @@ impl Trials<'_> {
             // What rounds to nothing has no sign.
             let mean = if row.mean.abs() < 0.000_5 { 0.0 } else { row.mean };
             text.push_str(&format!("  {:name$} {mean:12.3} ± {variation} (of {})\n", row.quantity, row.runs));
+        }
+        if let Some(kinds) = kinds_of(&zeros) {
+            for line in wrap(&format!("zero in every run, and so not among them: {kinds}"), width.saturating_sub(2)) {
+                text.push_str(&format!("  {line}\n"));
+            }
         }
         text.push_str(&format!("\n{}\n", self.line()));
         text
@@ -82,6 +90,20 @@ impl Trials<'_> {
             "quantities": rows,
         })
     }
+}
+
+/// `latency open; messages alien, duplicates`: of each kind of quantity what is told of it, however many phases it has.
+fn kinds_of(rows: &[SummaryRow]) -> Option<String> {
+    let mut kinds: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in rows {
+        let kind = row.quantity.split('.').next().unwrap_or_default();
+        kinds.entry(kind).or_default().insert(row.quantity.rsplit('.').next().unwrap_or_default());
+    }
+    let told: Vec<String> = kinds
+        .into_iter()
+        .map(|(kind, names)| format!("{kind} {}", names.into_iter().collect::<Vec<_>>().join(", ")))
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// Says what is worse than the baseline by more than is allowed. Whether anything is.

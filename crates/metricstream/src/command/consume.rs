@@ -25,7 +25,9 @@ pub(crate) async fn run(args: ConsumeArgs) -> Ending {
     let settings = client_settings(&args.config)?;
     let assignment = assignment(&args)?;
     let mut client = client_of(&at).await?;
-    client.set("group.id", &group).set("client.id", "metricstream-consume");
+    // Members of a group are told apart by it: several of these in their terminals.
+    let client_id = format!("metricstream-consume-{}", std::process::id());
+    client.set("group.id", &group).set("client.id", client_id);
     client.set("auto.offset.reset", if args.from_beginning { "earliest" } else { "latest" });
     for (key, value) in assignment {
         client.set(key, value);
@@ -33,6 +35,10 @@ pub(crate) async fn run(args: ConsumeArgs) -> Ending {
     for (key, value) in settings {
         client.set(key, value);
     }
+    let who = client.get("client.id").unwrap_or_default();
+    output::note(&format!(
+        "{who} reads {topic} in group {group}; `metricstream group describe {group}` shows it by that name"
+    ));
     let stop = stop_on_interrupt()?;
     let format = args.format;
     let work = move || {

@@ -576,7 +576,8 @@ fn meta(
     if !engine.capabilities().own_cluster {
         config.insert("client bootstrap.servers".to_owned(), engine.bootstrap());
     }
-    Meta { engine: engine.name().to_owned(), versions, config, polled, not_measured, ..Meta::default() }
+    let (engine, foreign) = (engine.name().to_owned(), !engine.capabilities().own_cluster);
+    Meta { engine, foreign, versions, config, polled, not_measured, ..Meta::default() }
 }
 
 /// Every effective setting, secrets redacted; the brokers' only where they are known.

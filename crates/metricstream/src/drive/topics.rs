@@ -117,7 +117,7 @@ pub(super) async fn prepare(
     let view = view.map_err(|error| Failure::environment(format!("asking the cluster for its topics: {error}")))?;
     let asking = client.clone();
     let groups = blocking(move || tools::list_groups(&asking, None)).await?;
-    fits(scenario, &view, &groups, rules)?;
+    fits(scenario, &view, &groups, rules, &options_of(&client))?;
     scenario.topology.brokers = u32::try_from(view.brokers.len()).unwrap_or(u32::MAX);
     // Where its voters live is not known, and nothing that is done here depends on it.
     scenario.topology.controllers = Controllers::Combined;
@@ -231,14 +231,21 @@ fn adopt(topic: &mut Topic, settings: &BTreeMap<String, String>) -> Option<Strin
 }
 
 /// Whether the scenario can be run on this cluster without touching what is not the run's.
-fn fits(scenario: &Scenario, view: &ClusterView, groups: &[GroupRow], rules: TopicRules) -> Result<(), Failure> {
+/// `at` is how a command reaches the same cluster.
+fn fits(
+    scenario: &Scenario,
+    view: &ClusterView,
+    groups: &[GroupRow],
+    rules: TopicRules,
+    at: &str,
+) -> Result<(), Failure> {
     for (index, topic) in scenario.topology.topics.iter().enumerate() {
         let lacks = match view.topics.get(&topic.name) {
             None => unmakeable(index, topic, &view.brokers),
             Some(_) if !rules.use_existing => Some(format!(
-                "topic {0} is there already, and this run did not make it. Give the run a topic of its own \
-                 (topology.topics.{index}.name, and wherever the scenario names it), or let it write to this one: \
-                 --use-existing-topics; nothing in it is deleted, and what others wrote is not held against it",
+                "topic {0} is there already, and this run did not make it. If nothing in it is needed, delete it:\n  \
+                 metricstream topic delete {0}{at}\nElse let the run write to it: --use-existing-topics; nothing in it is \
+                 deleted, and what others wrote is not held against it",
                 topic.name
             )),
             Some(rows) => differs(index, topic, rows),
@@ -252,8 +259,9 @@ fn fits(scenario: &Scenario, view: &ClusterView, groups: &[GroupRow], rules: Top
         // A group of the KIP-848 protocol is listed without its members, as if it were dead.
         if !found.members.is_empty() || found.state != "Empty" {
             return Err(Failure::usage(format!(
-                "group {} is in use on that cluster ({} members, state {}), and joining it would disturb its owner; \
-                 give the scenario's group another name: workload.groups.{index}.name",
+                "group {0} is in use on that cluster ({1} members, state {2}), and joining it would disturb its owner. If \
+                 its members are yours, end them; this names them:\n  metricstream group describe {0}{at}\nElse give the \
+                 scenario's group another name, in a file of your own: workload.groups.{index}.name, and wherever it is named",
                 group.name,
                 found.members.len(),
                 found.state
@@ -261,6 +269,14 @@ fn fits(scenario: &Scenario, view: &ClusterView, groups: &[GroupRow], rules: Top
         }
     }
     Ok(())
+}
+
+/// With which options a command of this program reaches the cluster that this client does.
+fn options_of(client: &ClientConfig) -> String {
+    let bootstrap = client.get("bootstrap.servers").unwrap_or_default();
+    // Where one is, it has come from such a file.
+    let secured = client.get("security.protocol").map_or("", |_| " --client-config FILE");
+    format!(" --bootstrap {bootstrap}{secured}")
 }
 
 fn unmakeable(index: usize, topic: &Topic, brokers: &[i32]) -> Option<String> {
@@ -340,7 +356,8 @@ mod tests {
 
     #[track_caller]
     fn refused(view: &ClusterView, groups: &[GroupRow], rules: TopicRules, parts: &[&str]) {
-        let failure = fits(&scenario(), view, groups, rules).expect_err("it does not fit");
+        let at = options_of(ClientConfig::new().set("bootstrap.servers", "h:1").set("security.protocol", "SASL_SSL"));
+        let failure = fits(&scenario(), view, groups, rules, &at).expect_err("it does not fit");
         assert_eq!(failure.code, Code::Usage);
         let text = failure.error.to_string();
         parts.iter().for_each(|part| assert!(text.contains(part), "`{part}` is not in {text}"));
@@ -351,9 +368,10 @@ mod tests {
         let new = TopicRules::default();
         let shared = TopicRules { use_existing: true, keep: false };
         let three = &[1, 2, 3];
-        fits(&scenario(), &view(three, &[("other", 1, 1)]), &[group("other", "Stable")], new).expect("it fits");
-        refused(&view(three, &[("metrics", 3, 3)]), &[], new, &["metrics is there", "--use-existing-topics"]);
-        fits(&scenario(), &view(three, &[("metrics", 3, 3)]), &[], shared).expect("it fits");
+        fits(&scenario(), &view(three, &[("other", 1, 1)]), &[group("other", "Stable")], new, "").expect("it fits");
+        let delete = "metricstream topic delete metrics --bootstrap h:1 --client-config FILE\n";
+        refused(&view(three, &[("metrics", 3, 3)]), &[], new, &["metrics is there", delete, "--use-existing-topics"]);
+        fits(&scenario(), &view(three, &[("metrics", 3, 3)]), &[], shared, "").expect("it fits");
         refused(&view(three, &[("metrics", 12, 3)]), &[], shared, &["topology.topics.0.partitions=12"]);
         refused(&view(three, &[("metrics", 3, 2)]), &[], shared, &["topology.topics.0.replication_factor=2"]);
         refused(
@@ -363,7 +381,7 @@ mod tests {
             &["group-1 is in use", "workload.groups.0.name"],
         );
         refused(&view(three, &[]), &[group("group-1", "Dead")], new, &["group-1"]);
-        fits(&scenario(), &view(three, &[]), &[group("group-1", "Empty")], new).expect("left over, and free");
+        fits(&scenario(), &view(three, &[]), &[group("group-1", "Empty")], new, "").expect("left over, and free");
     }
 
     #[test]

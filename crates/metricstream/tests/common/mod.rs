@@ -3,7 +3,9 @@
 
 pub mod stories;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -118,6 +120,17 @@ impl Running {
         };
         Said { status, stdout: self.stdout.join().unwrap_or_default(), stderr: self.stderr.join().unwrap_or_default() }
     }
+}
+
+/// The first of `count` neighbouring ports that nobody has: below the range from which outgoing connections get theirs, and
+/// begun anywhere, so that tests at the same time do not meet.
+#[must_use]
+pub fn free_ports(count: u16) -> u16 {
+    const PORTS: std::ops::Range<u16> = 19_000..31_900;
+    let random = RandomState::new().hash_one(count) % u64::from(PORTS.end - PORTS.start);
+    let begin = PORTS.start + u16::try_from(random).unwrap_or(0);
+    let all_free = |first: &u16| (*first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    (begin..PORTS.end).chain(PORTS.start..begin).step_by(usize::from(count)).find(all_free).expect("free ports")
 }
 
 /// Waits for a condition, polling; fails at the deadline and says what it waited for.

@@ -12,6 +12,7 @@ use metricstream_wire::{ErrorCode, Uuid};
 
 use super::Parked;
 use super::leader_hints::LeaderHints;
+use crate::broker::Write;
 use crate::broker::waiting::WaitId;
 use crate::image::PartitionId;
 use crate::log::Origin;
@@ -108,7 +109,8 @@ fn append(node: &mut Node, now: Now, id: PartitionId, batch: BytesMut, acks: i16
     };
     let all = acks == -1;
     let flaws = &node.config.flaws;
-    match replica.append(batch, Origin::Client, all, &node.image, flaws, now, &mut node.out) {
+    let write = Write { records: batch, origin: Origin::Client, acks_all: all };
+    match replica.append(write, &node.image, flaws, now, &mut node.out) {
         Ok((appended, moved)) => {
             let told = appended.first_offset + i64::from(flaws.wrong_ack_offset);
             let answer = PartitionProduceResponse {

@@ -21,7 +21,7 @@ pub mod lifecycle;
 pub mod partition;
 pub mod waiting;
 
-pub use partition::{FetchPosition, Moved, Refused, Replica, Role};
+pub use partition::{FetchPosition, Moved, Refused, Replica, Role, Write};
 
 use fetchers::Fetchers;
 use lifecycle::Lifecycle;

@@ -88,6 +88,17 @@ pub struct FetchPosition {
     pub log_start: i64,
 }
 
+/// What is to be appended by a leader.
+#[derive(Debug)]
+pub struct Write {
+    /// Batches as they came.
+    pub records: BytesMut,
+    /// Who wrote them.
+    pub origin: Origin,
+    /// Whether they are refused where fewer than `min.insync.replicas` are in sync.
+    pub acks_all: bool,
+}
+
 /// Why records were not appended, as a producer is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -211,14 +222,13 @@ impl Replica {
     /// What answers the producer.
     pub fn append(
         &mut self,
-        records: BytesMut,
-        origin: Origin,
-        acks_all: bool,
+        write: Write,
         image: &Image,
         flaws: &Flaws,
         now: Now,
         out: &mut Outputs,
     ) -> Result<(Appended, Moved), Refused> {
+        let Write { records, origin, acks_all } = write;
         let isr = self.leading().map_err(|error| Refused { error, message: None, records: Vec::new() })?.isr().len();
         if acks_all && isr < self.min_isr {
             let text = format!("{isr} in-sync replicas of {} wanted by min.insync.replicas", self.min_isr);

@@ -10,6 +10,7 @@ use metricstream_wire::{ErrorCode, Uuid};
 
 use super::{Node, ReplyTo};
 use crate::api;
+use crate::broker::Write;
 use crate::group::{At, GroupOutput, GroupRequest, OFFSETS_TOPIC, Ticket, Token, TopicsView};
 use crate::image::{Image, PartitionId, Touched};
 use crate::io::{Completion, ConnId, Durability, FileId, Level, OpId, StorageAction, Stored};
@@ -121,7 +122,8 @@ impl Node {
         let broker = self.broker.as_mut().ok_or(ErrorCode::NOT_COORDINATOR)?;
         let replica = broker.replicas.get_mut(&id).ok_or(ErrorCode::NOT_COORDINATOR)?;
         let flaws = &self.config.flaws;
-        let done = replica.append(bytes, Origin::Coordinator, true, &self.image, flaws, now, &mut self.out);
+        let write = Write { records: bytes, origin: Origin::Coordinator, acks_all: true };
+        let done = replica.append(write, &self.image, flaws, now, &mut self.out);
         match done.map_err(|refused| refused.error) {
             Ok((appended, moved)) => {
                 broker.moved(id, moved);

@@ -130,14 +130,25 @@ fn title(live: &Live, width: usize) -> Row {
     row
 }
 
-fn status(live: &Live, now: Moment, width: usize) -> Row {
-    let mut row = Row::default();
+/// How to end the run, as long as there is room for.
+const HINTS: [&str; 2] = ["Ctrl-C ends it in order", "Ctrl-C ends it"];
+/// Columns between what happens and the hint, at least.
+const HINT_GAP: usize = 3;
+/// What happens is not cut to less than this for the hint's sake.
+const TEXT_MIN: usize = 12;
+
+/// What time it is in the run, longest form first; what happens; and what stands behind that.
+fn status_parts(live: &Live, now: Moment) -> (Vec<String>, (Tone, String), String) {
     let turn = SPINNER[(now.since_begin_s * 4.0) as usize % SPINNER.len()];
     let s = |us: i64| us as f64 / 1e6;
     match (now.at_us, &live.doing) {
-        (Some(at_us), _) if at_us < 0 => row.strong(format!("{turn} load starts in {:.1} s", -s(at_us)), Tone::Plain),
-        (None, Some(doing)) => row.strong(format!("{turn} {doing}  {:.0} s", now.since_begin_s), Tone::Plain),
-        (None, None) => row.strong(format!("{turn} starting  {:.0} s", now.since_begin_s), Tone::Plain),
+        (Some(at_us), _) if at_us < 0 => {
+            (vec![format!("{turn} load starts in {:.1} s", -s(at_us))], (Tone::Plain, String::new()), String::new())
+        }
+        (None, doing) => {
+            let doing = doing.clone().unwrap_or_else(|| "starting".to_owned());
+            (vec![format!("{turn} ")], (Tone::Plain, doing), format!("  {:.0} s", now.since_begin_s))
+        }
         (Some(at_us), doing) => {
             let of = match live.duration_s {
                 Some(duration_s) if s(at_us) <= duration_s => format!(" of {duration_s:.0} s"),
@@ -146,20 +157,42 @@ fn status(live: &Live, now: Moment, width: usize) -> Row {
                 None if live.load_is_over() => " s".to_owned(),
                 None => " s, until healed".to_owned(),
             };
-            row.strong(format!("{turn} {:.1}{of}", s(at_us)), Tone::Plain);
-            let (tone, text) = match (doing, live.phase.as_deref()) {
+            let text = match (doing, live.phase.as_deref()) {
                 (Some(doing), _) => (Tone::Plain, doing.clone()),
                 (None, Some(phase)) => phase_text(phase),
                 (None, None) => (Tone::Plain, String::new()),
             };
-            row.push("   ", Tone::Plain);
-            row.strong(text, tone);
+            (
+                vec![format!("{turn} {:.1}{of}   ", s(at_us)), format!("{turn} {:.1} s   ", s(at_us))],
+                text,
+                String::new(),
+            )
         }
     }
-    let hint = "Ctrl-C ends it in order";
-    let gap = width.saturating_sub(row.columns() + columns(hint));
-    if gap >= 3 {
-        row.push(" ".repeat(gap), Tone::Plain);
+}
+
+/// Where a terminal is narrow, first against what the time counts is left out, then what happens is cut: how to end it
+/// must be known when something is broken.
+fn status(live: &Live, now: Moment, width: usize) -> Row {
+    let (times, (tone, text), behind) = status_parts(live, now);
+    let shortest = times.last().cloned().unwrap_or_default();
+    let room = |time: &str, hint: &str| width.checked_sub(columns(time) + columns(&behind) + HINT_GAP + columns(hint));
+    let whole = times.iter().find(|time| room(time, HINTS[0]).is_some_and(|room| columns(&text) <= room));
+    let cut = || {
+        let fits = |hint: &&str| room(&shortest, hint).is_some_and(|room| room >= TEXT_MIN.min(columns(&text)));
+        let hint = HINTS.into_iter().find(fits)?;
+        Some((shortest.clone(), fit(&text, room(&shortest, hint)?), hint))
+    };
+    let (time, text, hint) = match whole {
+        Some(time) => (time.clone(), text, HINTS[0]),
+        None => cut().unwrap_or_else(|| (shortest.clone(), text.clone(), "")),
+    };
+    let mut row = Row::default();
+    row.strong(time, Tone::Plain);
+    row.strong(text, tone);
+    row.strong(behind, Tone::Plain);
+    if !hint.is_empty() {
+        row.push(" ".repeat(width.saturating_sub(row.columns() + columns(hint))), Tone::Plain);
         row.push(hint, Tone::Faint);
     }
     row

@@ -50,6 +50,8 @@ pub fn line(event: &TimelineEvent, engine: &str) -> Option<Line> {
         What::Member { group, member, change } => {
             (Tone::Plain, format!("{group}/{member} {}", words::member_change(change)))
         }
+        // The fault that ended it has a line of its own, which may come later than this.
+        What::Note { text } if words::tells_expected_end(text) => return None,
         What::Note { text } => (Tone::Plain, text.clone()),
         _ => return None,
     };
@@ -86,6 +88,13 @@ mod tests {
         assert_eq!(text(kill).unwrap(), "broker 2 killed (SIGKILL); it was the active controller");
         let start = What::Healed { id, by: "start-2".into(), kind: "start".into(), nodes };
         assert_eq!(text(start).unwrap(), "broker 2 started");
+    }
+
+    #[test]
+    fn the_end_of_a_node_is_told_where_no_fault_tells_it() {
+        let ended = |how: &str| text(What::Note { text: format!("node 2 {how}: signal: 9 (SIGKILL)") });
+        assert_eq!(ended("ended"), None, "the fault says it");
+        assert_eq!(ended("ended by itself").unwrap(), "node 2 ended by itself: signal: 9 (SIGKILL)");
     }
 
     #[test]

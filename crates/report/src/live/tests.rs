@@ -169,6 +169,20 @@ fn no_size_is_overrun_and_the_newest_line_is_the_last_to_go() {
 }
 
 #[test]
+fn where_it_is_narrow_the_hint_how_to_end_it_is_the_last_to_go() {
+    let mut live = ready(6);
+    kill_2(&mut live);
+    let row = |live: &Live, width: usize| frame(live, moment(12.0), width, 24)[1].text();
+    let row_80 = "| 12.0 s, until healed   broker 2 down                   Ctrl-C ends it in order";
+    assert_eq!(row(&live, 80), row_80);
+    assert_eq!(row(&live, 60), "| 12.0 s   broker 2 down             Ctrl-C ends it in order");
+    assert_eq!(row(&live, 42), "| 12.0 s   broker 2 down    Ctrl-C ends it");
+    assert_eq!(row(&live, 30), "| 12.0 s   broker 2 down");
+    live.event(&at(11.0, What::Phase { name: "catch-up".into() }));
+    assert_eq!(row(&live, 60), "| 12.0 s   waiting for the groups…   Ctrl-C ends it in order");
+}
+
+#[test]
 fn before_load_it_says_what_is_being_done_and_then_when_load_starts() {
     let scenario = scenario("broker-failure", str::to_owned);
     let mut live = Live::new(&scenario, "kafka", 7);

@@ -169,7 +169,7 @@ impl<'a> Teller<'a> {
                 self.line(at_s, Rank::Fault, tone, text);
             }
             // The fault that ended it has a line of its own.
-            What::Note { text } if text.starts_with("node ") && text.contains(" ended: ") => {}
+            What::Note { text } if words::tells_expected_end(text) => {}
             What::Note { text } if !set_up => self.line(at_s, Rank::Effect, Tone::Faint, text.clone()),
             // Told from the result, where they are joined: acknowledgements, assignments. Or not worth a line.
             _ => {}

@@ -39,6 +39,11 @@ pub(crate) fn healed(kind: &str, by: &str, ids: &[i32], engine: &str) -> String 
     format!("{} {}{settle}", nodes(ids), done(kind, engine))
 }
 
+/// Whether a note only tells that the process ended that a fault was to end: the fault is told as well, and says more.
+pub(crate) fn tells_expected_end(note: &str) -> bool {
+    note.strip_prefix("node ").and_then(|rest| rest.split_once(' ')).is_some_and(|(_, what)| what.starts_with("ended: "))
+}
+
 fn done(kind: &str, engine: &str) -> String {
     // Elsewhere a fault is the engine's equal of the signal.
     let processes = engine == "kafka";

@@ -185,7 +185,7 @@ fn header(result: &RunResult, scenario: &Scenario) -> Vec<String> {
         None => result.engine.clone(),
     }];
     parts.extend(topology_parts(scenario));
-    parts.push(format!("profile {}", result.profile));
+    parts.extend(result.profile.as_ref().map(|profile| format!("profile {profile}")));
     parts.push(format!("seed {}", result.seed));
     parts
 }

@@ -541,7 +541,8 @@ fn table() -> String {
             Found::Story(_, file, name) => format!("`{name}` in `{file}`"),
         };
         let shown = SHOWN.iter().find(|(shown, ..)| shown == word);
-        let shown = shown.map_or("–".to_owned(), |(_, anomaly, scenario)| format!("`{anomaly}` in `{scenario}`"));
+        let shown =
+            shown.map_or_else(|| "–".to_owned(), |(_, anomaly, scenario)| format!("`{anomaly}` in `{scenario}`"));
         text += &format!("| `{word}` |{what} | {found} | {shown} |\n");
     }
     text
