@@ -1,13 +1,14 @@
-//! What clients are told of brokers that have just died, where a closed connection is evidence of death (the profile `fast`).
+//! What clients are told of brokers that have just died, where a closed connection is evidence of death (the profile `fast`):
+//! for as long as `metricstream.metadata.wait.after.disconnect.ms` says, and nothing else than Kafka tells where that is −1.
 //!
 //! * A question for metadata that comes between the end of a leader's connection and the election of the next one waits for
 //!   that election. The answer would be out of date at once, and librdkafka asks again only after up to a second.
-//! * A broker that was fenced stays in the list of brokers for as long as its session could have lasted, which is how long
-//!   Kafka lists one that is dead. librdkafka closes down whatever is not listed any more, and when that happens together with
-//!   a change of leader, it takes the partition away from the new leader, until it looks at all topics again.
+//! * A broker that was fenced stays in the list of brokers for a moment; in Kafka it stays until its session ends. librdkafka
+//!   closes down whatever is not listed any more, and when that happens together with a change of leader, it takes the
+//!   partition away from the new leader, until it looks at all topics again. Not for longer: it also starts afresh with a
+//!   broker that comes back only if it was not listed meanwhile, and else waits up to `reconnect.backoff.max.ms` for it.
 //!
-//! Nothing is told that is not so: who leads comes from committed metadata, and so do endpoints. Kafka does neither, and with
-//! `metricstream.metadata.wait.after.disconnect.ms` and `metricstream.fence.after.disconnect.ms` at −1 nor does this node.
+//! Nothing is told that is not so: who leads comes from committed metadata, and so do endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,10 +122,9 @@ impl Node {
     /// Metadata was committed; these brokers were not fenced before.
     pub(super) fn departures_decided(&mut self, now: Now, before: &BTreeSet<i32>, touched: &Touched) {
         self.departed.moved |= !touched.partitions.is_empty() || !touched.removed.is_empty();
-        let settings = &self.config.settings;
+        let listed_ms = self.config.settings.metadata_wait_after_disconnect_ms;
         // A node that starts learns of deaths of days gone by.
         let live = self.broker.as_ref().is_some_and(|broker| broker.live);
-        let early = live && settings.fence_after_disconnect_ms >= 0;
         for id in &touched.brokers {
             let known = self.image.brokers.get(id);
             if known.is_none_or(|b| b.fenced) {
@@ -132,8 +132,8 @@ impl Node {
             }
             match known {
                 Some(b) if b.fenced => {
-                    if early && !b.in_controlled_shutdown && before.contains(id) {
-                        self.departed.listed.insert(*id, now.after_ms(settings.broker_session_timeout_ms));
+                    if live && listed_ms >= 0 && !b.in_controlled_shutdown && before.contains(id) {
+                        self.departed.listed.insert(*id, now.after_ms(listed_ms));
                     }
                 }
                 _ => {
