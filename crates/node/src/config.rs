@@ -310,6 +310,10 @@ settings! {
         /// Ours: a voter that sees the leader's connection closed starts its election after this and up to as much
         /// again, drawn; −1 waits for the fetch timeout, as Kafka does.
         elect_after_disconnect_ms: i64 = "metricstream.elect.after.disconnect.ms", -1;
+        /// Ours: a question for metadata about a leader whose connection to the broker that is asked has closed waits for the
+        /// next leader, at most until this long after, and a broker that is fenced is listed for this much longer; −1 answers
+        /// at once with the old leader, and lists no broker that is fenced, as Kafka does.
+        metadata_wait_after_disconnect_ms: i64 = "metricstream.metadata.wait.after.disconnect.ms", -1;
         /// Ours: bytes of each partition's log that are kept in memory for reading; older ones are read from the store.
         log_cache_bytes: i64 = "metricstream.log.cache.bytes", 67_108_864;
         /// Ours: bytes of all partition logs of a node together; the oldest segments go when it is passed; −1 no limit.
@@ -343,6 +347,8 @@ pub const FAST: &[(&str, &str)] = &[
     ("group.consumer.assignment.interval.ms", "0"),
     ("metricstream.fence.after.disconnect.ms", "0"),
     ("metricstream.elect.after.disconnect.ms", "10"),
+    // Long enough for the election of another controller, in case the old one died with the leader.
+    ("metricstream.metadata.wait.after.disconnect.ms", "200"),
 ];
 
 /// What a process of a node is for (`process.roles`).

@@ -1,5 +1,7 @@
 //! Metadata (3), versions 0 to 13: brokers, topics, leaders, in-sync replicas, as far as this broker knows. Rights are not
 //! told, since there are none. A topic that is asked for by name and not there is made, if the client and the broker allow it.
+//! Where closed connections are evidence of death, answers about a leader that has just died wait for the next one, and it
+//! stays listed for a while (`node/departed.rs`).
 
 use metricstream_wire::ErrorCode;
 use metricstream_wire::api::metadata::{
@@ -7,38 +9,56 @@ use metricstream_wire::api::metadata::{
 };
 
 use crate::image::{Image, Partition, Topic};
-use crate::node::{BROKER_LISTENER, Incoming, Node};
+use crate::node::{BROKER_LISTENER, Incoming, Node, ReplyTo};
 use crate::time::Now;
 
 /// Topics that only brokers make.
 pub(crate) const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 pub(crate) fn handle(node: &mut Node, now: Now, mut incoming: Incoming) {
-    let version = incoming.header.api_version;
     let Some(body) = node.body::<MetadataRequest>(now, &mut incoming) else { return };
-    let everything = match &body.topics {
-        None => true,
-        Some(topics) => version == 0 && topics.is_empty(),
-    };
-    let topics = if everything {
+    if let Some(body) = node.held_for_election(now, &incoming.to, body) {
+        answer(node, now, &incoming.to, body);
+    }
+}
+
+/// Whether all topics are asked for.
+fn asks_all(body: &MetadataRequest, version: i16) -> bool {
+    body.topics.as_ref().is_none_or(|topics| version == 0 && topics.is_empty())
+}
+
+/// Who leads the partitions that are asked for; −1 where nobody does.
+pub(crate) fn leaders<'a>(image: &'a Image, body: &'a MetadataRequest, version: i16) -> impl Iterator<Item = i32> + 'a {
+    let all = asks_all(body, version).then(|| image.topics.values()).into_iter().flatten();
+    let named = body.topics.iter().flatten().filter_map(|asked| match &asked.name {
+        Some(name) => image.names.get(name).and_then(|id| image.topics.get(id)),
+        None => image.topics.get(&asked.topic_id),
+    });
+    all.chain(named).flat_map(|topic| topic.partitions.values().map(|p| p.leader))
+}
+
+/// Answers with what this broker knows now.
+pub(crate) fn answer(node: &mut Node, now: Now, to: &ReplyTo, body: MetadataRequest) {
+    let version = to.version;
+    let topics = if asks_all(&body, version) {
         node.image.topics.values().map(|t| described(&node.image, t, version)).collect()
     } else {
         let asked = body.topics.unwrap_or_default();
         asked.iter().map(|t| one(node, now, t, body.allow_auto_topic_creation, version)).collect()
     };
     let answer = MetadataResponse {
-        brokers: brokers(&node.image),
+        brokers: brokers(node, now),
         cluster_id: Some(node.config.cluster_id.clone()),
         controller_id: told_controller(node),
         topics,
         ..MetadataResponse::default()
     };
-    node.respond::<MetadataRequest>(&incoming.to, &answer);
+    node.respond::<MetadataRequest>(to, &answer);
 }
 
-/// Where brokers listen that are not fenced.
-fn brokers(image: &Image) -> Vec<MetadataBroker> {
-    let up = image.brokers.values().filter(|b| !b.fenced);
+/// Where brokers listen that are not fenced, or were not until just now.
+fn brokers(node: &Node, now: Now) -> Vec<MetadataBroker> {
+    let up = node.image.brokers.values().filter(|b| !b.fenced || node.departed.is_listed(now, b.id));
     up.filter_map(|b| {
         let at = b.endpoints.iter().find(|e| e.name == BROKER_LISTENER)?;
         let port = i32::from(at.port);

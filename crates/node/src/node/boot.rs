@@ -93,6 +93,7 @@ impl Node {
             time,
             judges: true,
             refused_at: BTreeMap::new(),
+            departed: super::Departed::default(),
             halted: false,
         };
         node.settle(now);

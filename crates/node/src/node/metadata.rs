@@ -11,6 +11,7 @@ use crate::time::Now;
 impl Node {
     pub(super) fn metadata_committed(&mut self, now: Now, committed: Committed) {
         let mut touched = Touched::default();
+        let unfenced = self.unfenced();
         for batch in committed.batches {
             for value in &batch.records {
                 match MetadataRecord::decode(value.clone()) {
@@ -25,6 +26,7 @@ impl Node {
             self.image.epoch = batch.epoch;
             self.last_timestamp_ms = batch.timestamp_ms;
         }
+        self.departures_decided(now, &unfenced, &touched);
         self.react(now, touched);
     }
 
@@ -43,8 +45,10 @@ impl Node {
         let gone = self.image.topics.values().filter(|t| !image.topics.contains_key(&t.id));
         touched.removed.extend(gone.map(|t| (t.id, t.name.clone())));
         touched.configs.extend(self.image.configs.keys().cloned());
+        let unfenced = self.unfenced();
         self.image = image;
         self.last_timestamp_ms = snapshot.last_timestamp_ms;
+        self.departures_decided(now, &unfenced, &touched);
         self.react(now, touched);
     }
 

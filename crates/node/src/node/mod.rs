@@ -4,7 +4,8 @@
 //! * [`boot`]: from a store to a node. [`dispatch`]: frames to handlers, and answers back. [`quorum_io`]: the quorum's
 //!   messages. [`office`]: the active controller's records and answers. [`metadata`]: what committed records change.
 //! * [`running`]: the time on which it lives. [`lifecycle`]: registration and heartbeats. [`replication`]: fetching from
-//!   leaders. [`isr`]: proposals to the controller. [`parked`]: produce and fetch requests that wait.
+//!   leaders. [`isr`]: proposals to the controller. [`parked`]: produce and fetch requests that wait. [`departed`]: what
+//!   clients are told of brokers that have just died.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use crate::time::{MS, Now, Ns};
 
 mod boot;
 mod coordinating;
+mod departed;
 pub(crate) mod dispatch;
 mod isr;
 mod lifecycle;
@@ -38,6 +40,7 @@ mod stories;
 
 pub use boot::BootError;
 pub(crate) use coordinating::Coordinating;
+pub(crate) use departed::Departed;
 pub(crate) use dispatch::{Incoming, ReplyTo};
 pub(crate) use office::Office;
 use quorum_io::QuorumTokens;
@@ -88,6 +91,7 @@ pub struct Node {
     /// Nodes that refused the last attempt to connect to them, and when: they may have died with the office, and whoever
     /// takes it has had no connection of theirs that could end.
     refused_at: BTreeMap<i32, Ns>,
+    pub(crate) departed: Departed,
     halted: bool,
 }
 
@@ -105,6 +109,7 @@ impl Node {
             Input::Connected { conn } => {
                 if let Some((peer, _)) = self.peers.peer(conn) {
                     self.refused_at.remove(&peer);
+                    self.departed.lives(peer);
                 }
                 self.peers.connected(conn, &mut self.out);
             }
@@ -175,6 +180,7 @@ impl Node {
     fn refused(&mut self, now: Now, conn: ConnId) {
         let Some((peer, _)) = self.peers.peer(conn) else { return };
         self.refused_at.insert(peer, now.monotonic_ns);
+        self.departed.ended(now, peer);
         if let Some(office) = &mut self.office {
             office.controller.disconnected(peer, now);
         }
@@ -182,6 +188,7 @@ impl Node {
 
     fn closed(&mut self, now: Now, conn: ConnId) {
         if let Some((peer, expected)) = self.peers.closed(conn) {
+            self.departed.ended(now, peer);
             self.failed(now, expected);
             self.quorum.on_disconnect(now, &mut self.out, peer);
             return;
@@ -226,6 +233,7 @@ impl Node {
             moved |= self.run_isr(now);
             moved |= self.run_fetchers(now);
             moved |= self.run_parked(now);
+            moved |= self.run_departed(now);
             moved |= self.run_groups(now);
             moved |= self.run_forwards(now);
             if !moved || self.halted {
@@ -253,7 +261,7 @@ impl Node {
     fn next_timer(&self) -> Ns {
         let controller_known = self.controller_address().is_some();
         let mut next = self.quorum.next_timer().min(self.forwards.next_timer(controller_known));
-        next = next.min(self.peers.next_deadline().unwrap_or(Ns::MAX));
+        next = next.min(self.peers.next_deadline().unwrap_or(Ns::MAX)).min(self.departed.next_timer());
         if let Some(office) = &self.office {
             next = next.min(office.controller.next_timer());
         }

@@ -47,6 +47,7 @@ impl Node {
         self.forget_quorum_tokens(conn);
         self.forget_group_tokens(conn);
         self.forwards.forget(conn);
+        self.departed.forget(conn);
         let Some(broker) = &mut self.broker else { return };
         for id in broker.waiting.find(|parked| parked.conn() == conn) {
             broker.waiting.take(id);

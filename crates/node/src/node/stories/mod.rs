@@ -8,6 +8,7 @@ use crate::testing::world::{Party, Setup, World};
 mod cap;
 mod cluster;
 mod configs;
+mod departed;
 mod flawed;
 mod offsets;
 mod producers;
