@@ -6,10 +6,10 @@ use metricstream_scenario::timers::{self, Bound, Event};
 
 use crate::claims::Facts;
 use crate::claims::cluster::{next_controller, taken_out};
-use crate::measure::failover::{BrokerChange, bound_of};
+use crate::measure::failover::{BrokerChange, BrokerEvent, bound_of};
 use crate::measure::steps::StepSeen;
 
-use super::at;
+use super::{TOGETHER_US, at};
 
 /// What a machine, an observer's clock and a commit may add to a timer, s.
 const LATE_S: f64 = 1.5;
@@ -21,10 +21,15 @@ fn fits(after_s: f64, bound: &Bound) -> bool {
     (bound.min_s - EARLY_S..=bound.max_s + LATE_S).contains(&after_s)
 }
 
+/// What each of the events is predicted to take.
+fn bounds(facts: &Facts<'_>, events: &[Event], client: &BTreeMap<String, String>) -> Vec<Bound> {
+    let broker = timers::effective_broker_config(&facts.scenario.topology);
+    events.iter().map(|event| timers::predict(*event, &broker, client)).collect()
+}
+
 /// The first of the events whose prediction allows the time; else that none does.
 pub(super) fn named(facts: &Facts<'_>, after_s: f64, events: &[Event], client: &BTreeMap<String, String>) -> String {
-    let broker = timers::effective_broker_config(&facts.scenario.topology);
-    let bounds: Vec<Bound> = events.iter().map(|event| timers::predict(*event, &broker, client)).collect();
+    let bounds = bounds(facts, events, client);
     let span = |bound: &Bound| format!("{} predicts {:.1}–{:.1} s", bound.timer, bound.min_s, bound.max_s);
     match (bounds.iter().find(|bound| fits(after_s, bound)), bounds.first()) {
         (Some(bound), _) => format!("{} ({:.1}–{:.1} s predicted)", bound.timer, bound.min_s, bound.max_s),
@@ -45,31 +50,67 @@ pub(super) fn broker_setting(facts: &Facts<'_>, name: &str) -> String {
     format!("{name} = {value}")
 }
 
+/// How long after the fault the controller took the node out, s.
+fn taken_out_after_s(step: &StepSeen, event: &BrokerEvent) -> f64 {
+    (event.at_us - step.at_us).max(0) as f64 / 1e6
+}
+
+/// What a fault is predicted to end in, the likeliest first.
+fn predicted(facts: &Facts<'_>, step: &StepSeen) -> [Event; 2] {
+    [bound_of(step, facts.scenario).unwrap_or(Event::BrokerKilled), Event::BrokerKilled]
+}
+
+/// The controller that became active in between and counted the session from its own beginning, if that is what it was:
+/// since when, and which.
+fn counted_anew(facts: &Facts<'_>, step: &StepSeen, event: &BrokerEvent) -> Option<(i64, i32)> {
+    let (active_us, active, _) = next_controller(facts, step).filter(|(at_us, ..)| *at_us < event.at_us)?;
+    let session_s = broker_s(facts, "broker.session.timeout.ms");
+    let since_s = (event.at_us - active_us) as f64 / 1e6;
+    (session_s - EARLY_S..=session_s * 1.125 + LATE_S).contains(&since_s).then_some((active_us, active))
+}
+
 /// How the controller came to take a node out after a fault; `None` if it did not.
 pub(super) fn taken_out_why(facts: &Facts<'_>, step: &StepSeen, node: i32) -> Option<String> {
     let event = taken_out(facts, step, node)?;
-    let after_s = (event.at_us - step.at_us).max(0) as f64 / 1e6;
+    let after_s = taken_out_after_s(step, event);
     if event.change == BrokerChange::ShuttingDown {
         return Some(format!(
             "broker {node} asked for a controlled shutdown, seen at +{after_s:.1} s: no timer decides"
         ));
     }
-    // A controller that became active in between counts every session from its own beginning.
-    if let Some((active_us, active, _)) = next_controller(facts, step).filter(|(at_us, ..)| *at_us < event.at_us) {
-        let session_s = broker_s(facts, "broker.session.timeout.ms");
-        let since_s = (event.at_us - active_us) as f64 / 1e6;
-        if (session_s - EARLY_S..=session_s * 1.125 + LATE_S).contains(&since_s) {
-            return Some(format!(
-                "broker {node} fenced at +{after_s:.1} s: node {active} became the active controller at {} and gave it a \
-                 whole session, {}",
-                at(active_us),
-                broker_setting(facts, "broker.session.timeout.ms")
-            ));
-        }
+    if let Some((active_us, active)) = counted_anew(facts, step, event) {
+        return Some(format!(
+            "broker {node} fenced at +{after_s:.1} s: node {active} became the active controller at {} and gave it a \
+             whole session, {}",
+            at(active_us),
+            broker_setting(facts, "broker.session.timeout.ms")
+        ));
     }
-    let expected = bound_of(step, facts.scenario).unwrap_or(Event::BrokerKilled);
-    let timer = named(facts, after_s, &[expected, Event::BrokerKilled], &BTreeMap::new());
+    let timer = named(facts, after_s, &predicted(facts, step), &BTreeMap::new());
     Some(format!("broker {node} fenced at +{after_s:.1} s: {timer}"))
+}
+
+/// The setting that decided when the node was out of the way, which was at `at_us`: `name = value`; `None` if none fits.
+pub(super) fn decided(facts: &Facts<'_>, step: &StepSeen, node: i32, at_us: i64) -> Option<String> {
+    let together = |event: &&BrokerEvent| (event.at_us - at_us).abs() <= TOGETHER_US;
+    match taken_out(facts, step, node).filter(together) {
+        Some(event) if event.change == BrokerChange::ShuttingDown => None,
+        Some(event) if counted_anew(facts, step, event).is_some() => {
+            Some(broker_setting(facts, "broker.session.timeout.ms"))
+        }
+        Some(event) => {
+            let bounds = bounds(facts, &predicted(facts, step), &BTreeMap::new());
+            bounds.into_iter().find(|bound| fits(taken_out_after_s(step, event), bound)).map(|bound| bound.timer)
+        }
+        None => fell_behind(facts, (at_us - step.at_us) as f64 / 1e6)
+            .then(|| broker_setting(facts, "replica.lag.time.max.ms")),
+    }
+}
+
+/// Whether a replica that is out leaves the ISR after this long because it is so far behind. The leader looks every half of it.
+pub(super) fn fell_behind(facts: &Facts<'_>, after_s: f64) -> bool {
+    let lag_s = broker_s(facts, "replica.lag.time.max.ms");
+    (lag_s * 0.9..=lag_s * 1.5 + 1.5).contains(&after_s)
 }
 
 /// The client's timer that lasts as long as this, of those given.
