@@ -20,10 +20,14 @@ pub(crate) fn withhold(mut measured: Measured, why: &str) -> Measured {
         row.caught_up_s = None;
         row.isr_full_s = None;
     }
+    for row in &mut measured.unavailability {
+        row.held_s = None;
+    }
     measured.isr_outages.clear();
     let told = measured.isr.len();
     measured.not_measured.extend([
         format!("failovers.elected_s, fenced_s, first_ack_s, recovery.unfenced_s, caught_up_s, isr_full_s: {why}"),
+        format!("unavailability.held_s, timer: {why}"),
         format!("isr_outages: {why}; the {told} rows of isr are what was seen, each with its error"),
     ]);
     measured

@@ -6,6 +6,8 @@ mod cluster;
 mod gap;
 mod group;
 mod load;
+#[cfg(test)]
+mod outage_stories;
 mod timers;
 
 use metricstream_scenario::measures::Measure;
@@ -13,6 +15,11 @@ use metricstream_scenario::model::Claim;
 
 use crate::claims::{Facts, Found};
 use crate::measure::steps::StepSeen;
+
+/// Commits this close belong together.
+const TOGETHER_US: i64 = 300_000;
+
+pub(crate) use gap::with_timers;
 
 /// The reason for what was found.
 pub(crate) fn reason(

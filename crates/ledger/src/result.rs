@@ -273,10 +273,36 @@ pub struct Unavailability {
     pub from_s: f64,
     pub duration_s: f64,
     pub resolution_ms: f64,
-    /// The fault that it follows, by step id.
+    /// The fault that began it, by step id; `None` if none did, though one may have come before.
     pub fault: Option<String>,
     /// Whether the run ended before it did.
     pub open: bool,
+    /// What stood in its way for most of the time in which anything did; `None` if nothing was seen that did.
+    #[serde(default)]
+    pub cause: Option<Hindrance>,
+    /// Of `duration_s`: until nothing that is known stood in its way any longer.
+    #[serde(default)]
+    pub held_s: Option<f64>,
+    /// The setting that decided when that was, if it was most of the window: `broker.session.timeout.ms = 9000`.
+    #[serde(default)]
+    pub timer: Option<String>,
+    /// How late the load generator itself was in the window, at most, ms; 0 if it was not, or by less than 100 ms.
+    #[serde(default)]
+    pub delay_ms: f64,
+}
+
+/// What keeps a partition from answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hindrance {
+    /// Its leader was out or gave leadership away, or it had none: clients then have to learn of the next.
+    Leader,
+    /// Its ISR was below `min.insync.replicas`.
+    MinIsr,
+    /// A replica that was out was still in its ISR, which the leader waits for.
+    Isr,
+    /// Its group was moving partitions.
+    Rebalance,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

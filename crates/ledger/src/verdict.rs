@@ -17,6 +17,7 @@ use crate::claims::{self, Facts};
 use crate::exactness;
 use crate::header::{Exception, Expected, Named};
 use crate::measure::Measured;
+use crate::reasons;
 use crate::result::{AnomalyRow, ClaimRow, GuaranteeRow, Loss, Messages, RunResult, SCHEMA, Verdict};
 use crate::timeline::TimelineEvent;
 
@@ -60,7 +61,7 @@ pub fn assemble(
         None => measured,
     };
     let (messages, anomalies, losses) = accounting.map_or_else(Default::default, rows_of);
-    let claims = claims::answer(&Facts {
+    let facts = Facts {
         scenario,
         measured: &measured,
         // Without an audit the log is not known: nothing that it lacks is lost.
@@ -72,7 +73,9 @@ pub fn assemble(
         timeline,
         left_out: &meta.left_out,
         polled: meta.polled.as_deref(),
-    });
+    };
+    let claims = claims::answer(&facts);
+    let unavailability = reasons::with_timers(&facts);
     let guarantees = judge(&derive_under(scenario, &observed_failures(&measured)), scenario, accounting);
     let (verdict, reasons) = decide(accounting, &guarantees, &claims, &meta);
     let mut not_measured = measured.not_measured;
@@ -102,7 +105,7 @@ pub fn assemble(
         guarantees,
         claims,
         faults: measured.faults,
-        unavailability: measured.unavailability,
+        unavailability,
         failovers: measured.failovers,
         isr: measured.isr,
         rebalances: measured.rebalances,

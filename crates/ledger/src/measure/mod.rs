@@ -8,8 +8,10 @@ pub mod failover;
 pub mod gaps;
 mod held;
 pub mod isr;
+pub mod late;
 pub mod latency;
 pub mod normal;
+pub(crate) mod obstacles;
 pub mod phases;
 pub mod rebalance;
 pub mod recovery;
@@ -126,6 +128,7 @@ pub struct Measurements {
     reads: Gaps,
     backlogs: catch_up::Backlogs,
     unreported: unreported::Unreported,
+    late: late::Late,
     rebalances: rebalance::Rebalances,
     windows: windows::Windows,
     /// As it was when samples were last released: it costs a walk through the baseline.
@@ -160,6 +163,7 @@ pub struct Measured {
     pub read_threshold_us: i64,
     /// What claims are answered from, beside the rows.
     pub steps: steps::Steps,
+    pub late: late::Late,
     pub windows: Vec<windows::WindowStats>,
     pub ownership: rebalance::Ownership,
     pub group_gaps: Vec<GroupGap>,
@@ -203,6 +207,7 @@ impl Measurements {
         Self {
             backlogs: catch_up::Backlogs::new(scenario),
             unreported: unreported::Unreported::default(),
+            late: late::Late::default(),
             rebalances: rebalance::Rebalances::default(),
             windows: windows::Windows::new(scenario, &names),
             names,
@@ -269,6 +274,7 @@ impl Measurements {
         self.first_client = true;
         self.failovers.client(sample);
         self.rates.client(sample);
+        self.late.client(sample);
         self.advance(sample.at_us);
     }
 
@@ -326,6 +332,7 @@ impl Measurements {
 
     fn count_send(&mut self, sample: &SendSample) {
         self.latency.send(self.phases.at(sample.intended_us), self.acks_index(sample), sample);
+        self.late.send(sample);
         self.count_outcome(sample);
     }
 
@@ -389,14 +396,19 @@ impl Measurements {
         let mut not_measured = Vec::new();
         let throughput = self.rates.rows(&self.phases, load_end_us, &mut not_measured);
         let (steps, names) = (&self.steps, &self.names);
-        let ends = [
-            ("write", &self.writes, unavailability::Ends::Load(load_end_us)),
-            ("read", &self.reads, unavailability::Ends::Run(end_us, &self.writes)),
-        ];
-        let windows = |(op, gaps, ends)| unavailability::windows(op, gaps, steps, names, ends);
-        let unavailability = ends.into_iter().flat_map(windows).collect();
         let read_threshold_us = self.reads.threshold_us();
         let (rebalances, ownership) = self.rebalances.finish(&self.scenario, names, steps, read_threshold_us, end_us);
+        let judge = unavailability::Judge {
+            scenario: &self.scenario,
+            names,
+            steps,
+            cluster: obstacles::Evidence::new(self.cluster.committed(), steps, self.failovers.brokers()),
+            rebalances: &rebalances,
+            late: &self.late,
+        };
+        let of_writes = (&self.writes, unavailability::Ends::Load(load_end_us));
+        let of_reads = (&self.reads, unavailability::Ends::Run(end_us, &self.writes));
+        let unavailability = unavailability::windows(&judge, of_writes, of_reads);
         let catch_up =
             self.backlogs.rows(steps, |index| names.group(u16::try_from(index).unwrap_or(ANY)), &mut not_measured);
         let first_learned_us = |from_us| self.failovers.first_learned_us(from_us);
@@ -420,6 +432,7 @@ impl Measurements {
             write_threshold_us: self.writes.threshold_us(),
             read_threshold_us,
             steps: steps.clone(),
+            late: self.late.clone(),
             windows: self.windows.finish(first_learned_us),
             ownership,
             group_gaps: self.group_gaps(end_us),
@@ -472,6 +485,7 @@ impl Measurements {
             ("rebalances", self.rebalances.dropped, "events beyond the first 100,000"),
             ("throughput", self.rates.dropped, "samples of clients beyond the first 1,000,000"),
             ("unavailability", self.writes.dropped + self.reads.dropped, "gaps beyond the first 100,000"),
+            ("unavailability.delay_ms", self.late.dropped, "stretches beyond the first 10,000"),
             ("sends", self.unreported.dropped, "without an outcome, beyond the first 1,000,000"),
             ("samples", self.strange, "of partitions that the scenario does not have"),
         ];

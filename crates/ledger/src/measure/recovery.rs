@@ -63,17 +63,21 @@ pub(crate) fn in_service_us(brokers: &[BrokerEvent], broker: i32, kind: &str, at
     let of_broker = || brokers.iter().filter(|event| event.broker == broker);
     let unfenced =
         of_broker().find(|event| event.change == BrokerChange::Unfenced && event.at_us + event.error_us >= at_us);
-    let was_fenced = || {
-        let earlier = |event: &&BrokerEvent| event.at_us <= at_us && event.change != BrokerChange::Registered;
-        of_broker().rfind(earlier).is_some_and(|event| event.change != BrokerChange::Unfenced)
-    };
     match unfenced {
         Some(event) => Some(event.at_us.max(at_us)),
-        None if keeps_its_life(kind) && !was_fenced() => Some(at_us),
+        None if keeps_its_life(kind) && !was_out(brokers, broker, at_us) => Some(at_us),
         // No observer of brokers at all: the ISR is all there is to go by.
         None if brokers.is_empty() => Some(at_us),
         None => None,
     }
+}
+
+/// Whether the controller had fenced `broker`, or was shutting it down, and had not unfenced it again by `at_us`.
+pub(crate) fn was_out(brokers: &[BrokerEvent], broker: i32, at_us: i64) -> bool {
+    let earlier = |event: &&BrokerEvent| {
+        event.broker == broker && event.at_us <= at_us && event.change != BrokerChange::Registered
+    };
+    brokers.iter().rfind(earlier).is_some_and(|event| event.change != BrokerChange::Unfenced)
 }
 
 /// The rows of the result: one per node of each start or resume.

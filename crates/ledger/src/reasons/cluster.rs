@@ -11,12 +11,10 @@ use crate::claims::cluster::{
 use crate::claims::{Facts, name};
 use crate::measure::failover::{BrokerChange, bound_of};
 use crate::measure::isr::Committed;
-use crate::measure::steps::{Class, StepSeen};
+use crate::measure::recovery::was_out;
+use crate::measure::steps::{Class, StepSeen, keeps_its_life};
 
-use super::{at, few, timers};
-
-/// Commits this close belong together.
-const TOGETHER_US: i64 = 300_000;
+use super::{TOGETHER_US, at, few, timers};
 
 fn nodes_text(nodes: &[i32]) -> String {
     let ids: Vec<String> = nodes.iter().map(i32::to_string).collect();
@@ -189,10 +187,8 @@ fn why_it_left(facts: &Facts<'_>, step: &StepSeen, gone: i32, at_us: i64) -> Str
     if near(BrokerChange::Registered) {
         return format!("broker {gone} was taken out at {}, when it registered anew", at(at_us));
     }
-    let lag_s = timers::broker_s(facts, "replica.lag.time.max.ms");
     let setting = timers::broker_setting(facts, "replica.lag.time.max.ms");
-    // The leader looks every half of it.
-    if fault.is_some() && (lag_s * 0.9..=lag_s * 1.5 + 1.5).contains(&after_s) {
+    if fault.is_some() && timers::fell_behind(facts, after_s) {
         return format!("broker {gone} fell behind and left it at +{after_s:.1} s: {setting}");
     }
     format!("broker {gone} left it at {}, +{after_s:.1} s: no timer fits, {setting}", at(at_us))
@@ -234,21 +230,30 @@ pub(super) fn back(facts: &Facts<'_>, step: &StepSeen) -> String {
         return format!("{} was not unfenced again by {}", nodes_text(&step.nodes), at(facts.measured.end_us));
     };
     let caught_us = crate::claims::cluster::caught_up_us(facts, step);
-    let start_s = (service_us - step.at_us) as f64 / 1e6;
     let caught = match caught_us {
         Some(caught_us) if caught_us <= step.at_us => {
             "it had left no ISR, so none tells how far it was behind".to_owned()
         }
-        Some(caught_us) => {
-            let fetch_s = (caught_us - service_us).max(0) as f64 / 1e6;
-            format!("its replicas were in sync {fetch_s:.1} s later")
-        }
+        Some(caught_us) => format!("its replicas were in sync {} later", took((caught_us - service_us).max(0))),
         None => "its replicas did not catch up in the run".to_owned(),
     };
-    if start_s < 0.05 {
-        return format!("{} was never fenced; {caught}", nodes_text(&step.nodes));
+    let brokers = &facts.measured.brokers;
+    // Who is started registers anew, fenced before or not; who lived on need not have been fenced.
+    let unfenced = |node: i32| was_out(brokers, node, step.at_us) || !keeps_its_life(&step.kind);
+    match (brokers_hit(step).next(), brokers.is_empty()) {
+        (None, _) => format!("{} are controllers: only brokers are fenced", nodes_text(&step.nodes)),
+        (_, true) => format!("when {} was unfenced was not observed; {caught}", nodes_text(&step.nodes)),
+        _ if !brokers_hit(step).any(unfenced) => format!("{} was never fenced; {caught}", nodes_text(&step.nodes)),
+        _ => {
+            let what = if keeps_its_life(&step.kind) { "unfencing" } else { "start-up, registration and unfencing" };
+            format!("{what} took {}, which no setting decides; {caught}", took(service_us - step.at_us))
+        }
     }
-    format!("start-up, registration and unfencing took {start_s:.1} s, which no setting decides; {caught}")
+}
+
+/// `4 ms`, `5.5 s`.
+fn took(us: i64) -> String {
+    if us < 100_000 { format!("{} ms", us / 1_000) } else { format!("{:.1} s", us as f64 / 1e6) }
 }
 
 pub(super) fn all_normal(facts: &Facts<'_>, step: &StepSeen) -> String {
