@@ -27,7 +27,9 @@ use patient::Patient;
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long one connection that is too many may take to read that.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How much of requests is read ahead on a connection, bytes; a head is smaller.
+/// The largest head of a request, bytes; a larger one is answered 431.
+const HEAD_MAX_BYTES: usize = 16 * 1024;
+/// How much of requests is read ahead on a connection, bytes.
 const BUFFER_MAX_BYTES: usize = 64 * 1024;
 
 /// A front door that listens.
@@ -149,7 +151,8 @@ impl Connection {
     async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let limits = &self.door.limits;
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(BUFFER_MAX_BYTES);
+        http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+        http.max_header_size(HEAD_MAX_BYTES).max_buf_size(BUFFER_MAX_BYTES);
         let stream = TokioIo::new(Patient::new(stream, limits.write_timeout));
         let connection = http.serve_connection(stream, TowerToHyperService::new(self.app));
         if let Err(error) = self.watcher.watch(connection).await {
