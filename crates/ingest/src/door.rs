@@ -1,7 +1,7 @@
 //! What is answered at which path, and the way of one `POST /metrics` from its head to its 202.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -37,13 +37,46 @@ pub(crate) struct Door {
     rate: Option<RateLimiter>,
     pub(crate) stats: Stats,
     stopping: AtomicBool,
+    /// Bytes of all bodies that are being received or read.
+    bodies_bytes: AtomicUsize,
     begun: Instant,
+}
+
+/// What one body takes of the memory for all.
+struct Room<'a> {
+    door: &'a Door,
+    bytes: usize,
+}
+
+impl Room<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let all = self.door.bodies_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.bytes += bytes;
+        if all <= self.door.limits.bodies_max_bytes {
+            return Ok(());
+        }
+        Err(Refusal::Unavailable { why: "too many bodies are being received at this moment".to_owned() })
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.door.bodies_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl Door {
     pub(crate) fn new(log: Arc<dyn Log>, limits: Limits) -> Self {
         let rate = limits.rate.map(RateLimiter::new);
-        Self { log, limits, rate, stats: Stats::default(), stopping: AtomicBool::new(false), begun: Instant::now() }
+        Self {
+            log,
+            limits,
+            rate,
+            stats: Stats::default(),
+            stopping: AtomicBool::new(false),
+            bodies_bytes: AtomicUsize::new(0),
+            begun: Instant::now(),
+        }
     }
 
     /// From now on nothing is taken any more; what was taken is still answered.
@@ -148,10 +181,12 @@ async fn accept(door: &Door, request: Request) -> Result<u32, Refusal> {
             return Err(refusal);
         }
     };
-    let body = whole_body(door, &head.headers, body).await?;
+    let mut room = Room { door, bytes: 0 };
+    let body = whole_body(&mut room, &head.headers, body).await?;
     door.stats.body_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
     let records = parse(&body, &door.limits.metric, now_ms())?;
     drop(body);
+    drop(room);
     // The first was taken with the head.
     if records.len() > 1 {
         door.take(client, records.len() - 1)?;
@@ -191,11 +226,10 @@ fn checked_head<'h>(door: &Door, headers: &'h HeaderMap, body: &Body) -> Result<
 }
 
 /// The body, within its bounds of size and time.
-async fn whole_body(door: &Door, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Refusal> {
-    let wait = door.limits.body_timeout;
-    let max_bytes = door.limits.body_max_bytes;
-    match tokio::time::timeout(wait, gather(&mut body, max_bytes)).await {
-        Ok(Err(refusal @ Refusal::BodyTooLarge { .. })) => {
+async fn whole_body(room: &mut Room<'_>, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Refusal> {
+    let wait = room.door.limits.body_timeout;
+    match tokio::time::timeout(wait, gather(&mut body, room)).await {
+        Ok(Err(refusal @ (Refusal::BodyTooLarge { .. } | Refusal::Unavailable { .. }))) => {
             discard(headers, body).await;
             Err(refusal)
         }
@@ -204,7 +238,8 @@ async fn whole_body(door: &Door, headers: &HeaderMap, mut body: Body) -> Result<
     }
 }
 
-async fn gather(body: &mut Body, max_bytes: usize) -> Result<Bytes, Refusal> {
+async fn gather(body: &mut Body, room: &mut Room<'_>) -> Result<Bytes, Refusal> {
+    let max_bytes = room.door.limits.body_max_bytes;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -213,6 +248,7 @@ async fn gather(body: &mut Body, max_bytes: usize) -> Result<Bytes, Refusal> {
         if first.len() + all.len() + data.len() > max_bytes {
             return Err(Refusal::BodyTooLarge { max_bytes });
         }
+        room.grow(data.len())?;
         // Most bodies come in one piece, which is then not copied.
         if first.is_empty() && all.is_empty() {
             first = data;

@@ -18,6 +18,8 @@ pub const RETRY_AFTER_MAX_S: u64 = 3_600;
 pub struct Limits {
     /// The largest body, bytes; a larger one is answered 413.
     pub body_max_bytes: usize,
+    /// What bodies that are being received or read may hold together, bytes; what goes beyond is answered 503.
+    pub bodies_max_bytes: usize,
     /// What one metric may be.
     pub metric: MetricLimits,
     /// What one client may send; `None` is without bound.
@@ -40,6 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_max_bytes: 1024 * 1024,
+            bodies_max_bytes: 256 * 1024 * 1024,
             metric: MetricLimits::default(),
             rate: Some(Rate { metrics_per_s: 10_000.0, burst: 20_000.0 }),
             connections_max: 8_192,

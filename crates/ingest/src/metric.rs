@@ -334,7 +334,10 @@ fn check_name(name: &str, is_metric: bool) -> Result<(), String> {
         return Err(format!("the name `{}` begins with a digit", short(name)));
     }
     if !is_metric && name.starts_with("__") {
-        return Err(format!("the name `{}` begins with two underscores, which Prometheus keeps for itself", short(name)));
+        return Err(format!(
+            "the name `{}` begins with two underscores, which Prometheus keeps for itself",
+            short(name)
+        ));
     }
     Ok(())
 }

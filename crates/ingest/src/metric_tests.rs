@@ -40,7 +40,8 @@ fn a_batch_keeps_its_order() {
 
 #[test]
 fn values_are_written_as_they_were_read() {
-    for value in ["0", "-1", "18446744073709551615", "-9223372036854775808", "0.1", "1e-7", "123456.789", "-0.0", "1e300"]
+    for value in
+        ["0", "-1", "18446744073709551615", "-9223372036854775808", "0.1", "1e-7", "123456.789", "-0.0", "1e300"]
     {
         let records = read(&one(&format!("{{\"name\":\"x\",\"value\":{value},\"type\":\"gauge\"}}"))).expect(value);
         let written: Value = serde_json::from_str(&records[0]).expect("JSON");
@@ -118,9 +119,13 @@ fn what_is_json_and_no_metric_is_refused_by_index_and_field() {
 fn names_and_labels_are_those_of_prometheus_and_bounded() {
     let name = |name: &str| one(&format!("{{\"name\":{}}}", Value::from(name)));
     let long = "n".repeat(NAME_MAX_BYTES + 1);
-    for (text, part) in
-        [("", "empty"), ("9lives", "digit"), ("cpu.load", "'.' in it"), ("température", "'é'"), (&long, "201 bytes; 200")]
-    {
+    for (text, part) in [
+        ("", "empty"),
+        ("9lives", "digit"),
+        ("cpu.load", "'.' in it"),
+        ("température", "'é'"),
+        (&long, "201 bytes; 200"),
+    ] {
         refused(&name(text), ("invalid_metric", Some(0), Some("name"), part));
     }
     let cases: [(&str, &str, &str); 7] = [

@@ -92,10 +92,7 @@ impl Refusal {
 
     /// Whether the rest of the connection cannot be made sense of, or is not to be waited for.
     const fn closes(&self) -> bool {
-        matches!(
-            self,
-            Self::TooSlow { .. } | Self::BrokenBody { .. } | Self::BodyTooLarge { .. } | Self::Stopping
-        )
+        matches!(self, Self::TooSlow { .. } | Self::BrokenBody { .. } | Self::BodyTooLarge { .. } | Self::Stopping)
     }
 
     /// The body.
@@ -228,6 +225,15 @@ mod tests {
         assert_eq!(metric["labels"]["additionalProperties"]["maxLength"], limits.label_value_max_bytes);
         assert_eq!(metric["timestamp"]["minimum"], TIMESTAMP_MIN_MS);
         assert_eq!(metric["timestamp"]["maximum"], TIMESTAMP_MAX_MS);
+    }
+
+    #[test]
+    fn the_page_has_a_row_for_every_status_and_code() {
+        let page = include_str!("../../../docs/serve.md");
+        for refusal in all() {
+            let row = format!("| {} | `{}` | ", refusal.status().as_u16(), refusal.code());
+            assert!(page.lines().any(|line| line.starts_with(&row)), "docs/serve.md lacks {row}");
+        }
     }
 
     #[test]

@@ -74,7 +74,12 @@ impl Stats {
         for (status, counter) in STATUSES.iter().zip(&self.answers) {
             let _ = writeln!(text, "metricstream_ingest_http_requests_total{{code=\"{status}\"}} {}", read(counter));
         }
-        family(&mut text, "metrics_total", "counter", "Metrics that were handed to the cluster, by what became of them");
+        family(
+            &mut text,
+            "metrics_total",
+            "counter",
+            "Metrics that were handed to the cluster, by what became of them",
+        );
         for (outcome, counter) in [
             ("acknowledged", &self.metrics_acknowledged),
             ("not_written", &self.metrics_not_written),

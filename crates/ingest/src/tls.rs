@@ -50,7 +50,8 @@ impl Tls {
         if chain.is_empty() {
             return Err(wrong(certificates, "PEM certificate", "none was found".to_owned()));
         }
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, "PEM private key", error.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, "PEM private key", error.to_string()))?;
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()

@@ -311,6 +311,21 @@ fn slow_senders_are_ended_and_hold_nobody_up() {
 }
 
 #[test]
+fn bodies_have_a_bound_together_and_small_ones_go_on_once_there_is_room() {
+    let limits = Limits { bodies_max_bytes: 1_000, ..Limits::default() };
+    let server = Running::start(Mood::Acknowledges, limits, None);
+    let mut half = server.client();
+    let head = "POST /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: a\r\nContent-Length: 1800\r\n\r\n";
+    half.send(format!("{head}{}", " ".repeat(900)).as_bytes()).expect("sent");
+    wait_for("no room", || {
+        let answer = server.client().post("b", &batch("b", 5));
+        answer.status == 503 && answer.code() == "unavailable" && answer.header("retry-after") == Some("1")
+    });
+    drop(half);
+    wait_for("room", || server.client().post("b", &batch("b", 5)).status == 202);
+}
+
+#[test]
 fn a_client_over_its_rate_is_told_when_to_come_and_others_are_served() {
     let rate = Some(Rate { metrics_per_s: 0.5, burst: 10.0 });
     let server = Running::start(Mood::Acknowledges, Limits { rate, ..Limits::default() }, None);
@@ -367,7 +382,8 @@ fn a_client_that_goes_away_takes_nothing_with_it() {
     let server = Running::with(Mood::Waits);
     let mut client = server.client();
     let body = batch("a", 5);
-    let head = format!("POST /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: a\r\nContent-Length: {}\r\n\r\n", body.len());
     client.send(format!("{head}{body}").as_bytes()).expect("sent");
     server.wait_for_records(5);
     drop(client);
@@ -381,8 +397,10 @@ fn a_stop_answers_what_was_taken_and_takes_nothing_more() {
     let mut server = Running::with(Mood::Waits);
     let mut open: Vec<Client> = (0..10).map(|_| server.client()).collect();
     let body = batch("a", 1);
-    let request =
-        format!("POST /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let request = format!(
+        "POST /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     for client in &mut open {
         client.send(request.as_bytes()).expect("sent");
     }
@@ -406,10 +424,10 @@ fn a_stop_waits_no_longer_than_its_deadline() {
     let limits = Limits { drain_timeout: Duration::from_millis(200), ..Limits::default() };
     let server = Running::start(Mood::Waits, limits, None);
     let mut client = server.client();
-    client.send(b"POST /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: a\r\nContent-Length: 100\r\n\r\n{").expect("sent");
-    wait_for("the request", || {
-        sample(&server.client().get("/stats").body, "metricstream_ingest_requests_open") >= 1.0
-    });
+    client
+        .send(b"POST /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: a\r\nContent-Length: 100\r\n\r\n{")
+        .expect("sent");
+    wait_for("the request", || sample(&server.client().get("/stats").body, "metricstream_ingest_requests_open") >= 1.0);
     assert_eq!(server.ended(), Ended { broken_off: 1 });
     assert!(client.read().is_err(), "no answer, and above all no 202");
 }

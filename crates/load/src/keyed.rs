@@ -268,14 +268,28 @@ impl Client {
 /// How the client is called in what is said of its settings.
 const NAME: &str = "the ingest's producer";
 
-fn configured(client: &ClientConfig, settings: &KeyedSettings) -> Result<ClientConfig, ConfigError> {
-    let mut config = client.clone();
-    for (key, value) in OWNED {
-        let given = client.get(key).filter(|given| given != value && !(*key == "acks" && *given == "-1"));
-        if let Some(given) = given {
-            let conflict = format!("{key}={given}, and what is acknowledged here has acks=all");
+/// Looks for settings that would make "acknowledged" mean less than it does here.
+///
+/// # Errors
+/// If there is one.
+pub fn refuse_fewer_acks<K: AsRef<str>, V: AsRef<str>>(
+    settings: impl IntoIterator<Item = (K, V)>,
+) -> Result<(), ConfigError> {
+    for (key, value) in settings {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        let same = |owned: &str| owned == value || (key == "acks" && value == "-1");
+        if OWNED.iter().any(|(name, owned)| *name == key && !same(owned)) {
+            let conflict = format!("{key}={value}, and what is acknowledged here has acks=all");
             return Err(ConfigError::Contradiction { client: NAME.to_owned(), conflict });
         }
+    }
+    Ok(())
+}
+
+fn configured(client: &ClientConfig, settings: &KeyedSettings) -> Result<ClientConfig, ConfigError> {
+    let mut config = client.clone();
+    refuse_fewer_acks(OWNED.iter().filter_map(|(key, _)| Some((*key, client.get(key)?))))?;
+    for (key, value) in OWNED {
         config.set(*key, *value);
     }
     let default = |config: &mut ClientConfig, key: &str, value: String| {
@@ -287,6 +301,16 @@ fn configured(client: &ClientConfig, settings: &KeyedSettings) -> Result<ClientC
     default(&mut config, "linger.ms", format!("{}", settings.linger.as_secs_f64() * 1e3));
     // Java's default: whoever produces with the same key from there finds the same partition.
     default(&mut config, "partitioner", "murmur2_random".to_owned());
+    // Clients wait for an answer: a new leader, or a cluster that is back, is to be found within a second.
+    for (key, value) in [
+        ("topic.metadata.refresh.interval.ms", "1000"),
+        ("topic.metadata.refresh.fast.interval.ms", "50"),
+        ("reconnect.backoff.max.ms", "1000"),
+        ("retry.backoff.ms", "20"),
+        ("retry.backoff.max.ms", "200"),
+    ] {
+        default(&mut config, key, value.to_owned());
+    }
     config.set("message.timeout.ms", settings.ack_timeout.as_millis().to_string());
     config.set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
     // Bounded by what may be in flight; the client's own bounds must never be the first.
@@ -351,11 +375,8 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const SETTINGS: KeyedSettings = KeyedSettings {
-        in_flight_max: 10,
-        ack_timeout: Duration::from_millis(300),
-        linger: Duration::from_millis(1),
-    };
+    const SETTINGS: KeyedSettings =
+        KeyedSettings { in_flight_max: 10, ack_timeout: Duration::from_millis(300), linger: Duration::from_millis(1) };
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn producer() -> KeyedProducer {

@@ -3,6 +3,7 @@
 mod build;
 mod cluster;
 mod frames;
+mod ingest;
 mod ledger;
 mod produce;
 
@@ -21,6 +22,9 @@ pub(crate) enum Bench {
     /// What one acknowledged frame costs the embedded cluster
     #[command(after_help = "Example:\n  cargo xtask bench frames --records 1,1000")]
     Frames(frames::Args),
+    /// `serve` before its own embedded cluster: requests, metrics in batches, latency
+    #[command(after_help = "Example:\n  cargo xtask bench ingest --turns 3")]
+    Ingest(ingest::Args),
     /// The ledger: operations per second, memory of 100 M messages, and a 10 M-message history checked
     #[command(after_help = "Example:\n  cargo xtask bench ledger")]
     Ledger,
@@ -34,6 +38,7 @@ pub(crate) fn run(what: &Bench) -> anyhow::Result<()> {
         Bench::Produce(args) => crate::product::in_release(|| produce::run(args)),
         Bench::Cluster(args) => crate::product::in_release(|| cluster::run(args)),
         Bench::Frames(args) => crate::product::in_release(|| frames::run(args)),
+        Bench::Ingest(args) => crate::product::in_release(|| ingest::run(args)),
         Bench::Ledger => ledger::run(),
         Bench::Build(args) => build::run(args),
     }

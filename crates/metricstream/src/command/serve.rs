@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metricstream_engine::Engine;
 use metricstream_engine::embedded::Wanted;
 use metricstream_ingest::{Appended, Limits, Log, MetricLimits, Rate, Receipt, Records, Refused, Server, Tls};
 use metricstream_load::ClientConfig;
-use metricstream_load::keyed::{KeyedProducer, KeyedSettings, NotTaken};
+use metricstream_load::keyed::{KeyedProducer, KeyedSettings, NotTaken, refuse_fewer_acks};
 use metricstream_load::tools;
 use metricstream_scenario::{Controllers, Topic, Topology};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -27,6 +28,8 @@ use crate::spinner::Spinner;
 
 /// File descriptors that are not connections of clients: the cluster's, the program's own.
 const OTHER_FILES: u64 = 512;
+/// How long the topic's leaders may take.
+const READY: Duration = Duration::from_secs(60);
 /// A client's burst, where it is not given: what it may send in this many seconds.
 const BURST_S: f64 = 2.0;
 
@@ -34,6 +37,7 @@ pub(crate) async fn run(args: ServeArgs) -> Ending {
     let mut interrupt = Interrupt::listen()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let settings = client_settings(&args.config)?;
+    refuse_fewer_acks(settings.iter().map(|(key, value)| (key, value))).map_err(Failure::usage)?;
     let limits = limits(&args.bounds)?;
     let tls = match (&args.tls_certificate, &args.tls_key) {
         (Some(certificate), Some(key)) => Some(Tls::from_pem(certificate, key).map_err(Failure::usage)?),
@@ -180,24 +184,37 @@ async fn start(args: &OwnClusterArgs, topic: &str) -> Result<Behind, Failure> {
             spinner.step("starting the cluster");
             // Nothing of it is to be repeated.
             let wanted = Wanted { seed: u64::from(std::process::id()), flaws: Vec::new() };
-            engine::start_embedded(spec, &topics, wanted).await?
+            engine::start_embedded(spec, &[], wanted).await?
         }
-        OwnEngine::Kafka => engine::start_kafka(spec, &topics, args.kafka_version.clone(), spinner.teller()).await?,
+        OwnEngine::Kafka => engine::start_kafka(spec, &[], args.kafka_version.clone(), spinner.teller()).await?,
     };
     drop(spinner);
+    if let Err(failure) = with_topic(&engine, topics).await {
+        engine.stop().await;
+        return Err(failure);
+    }
     if args.data.is_none() {
         output::note("note: the cluster ends with this program, and its data with it; --data DIR keeps it");
     }
     Ok(Behind { bootstrap: engine.bootstrap(), own: Some((engine, args.data.is_none().then_some(temporary))) })
 }
 
+/// Creates the topic, unless it is there already: the data may be of an earlier time.
+async fn with_topic(engine: &Engine, mut topics: [Topic; 1]) -> Result<(), Failure> {
+    let client = metricstream_load::config::base(&engine.bootstrap(), &Default::default());
+    let there = blocking(move || tools::list_topics(&client)).await?;
+    match there.iter().find(|(name, _)| *name == topics[0].name) {
+        Some((_, partitions)) => topics[0].partitions = i32::try_from(*partitions).unwrap_or(i32::MAX),
+        None => engine.create_topics(&topics).await.map_err(engine::failure)?,
+    }
+    engine.wait_ready(&topics, READY).await.map_err(engine::failure)
+}
+
 /// As many replicas as Kafka's users have, three, where there are as many brokers.
 fn topic_of(args: &OwnClusterArgs, name: &str) -> Result<Topic, Failure> {
     let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > 249 || !name.chars().all(sound) {
-        return Err(Failure::usage(format!(
-            "--topic {name}: the name has 1 to 249 letters, digits, `.`, `_` or `-`"
-        )));
+        return Err(Failure::usage(format!("--topic {name}: the name has 1 to 249 letters, digits, `.`, `_` or `-`")));
     }
     let replication_factor = i16::try_from(args.brokers.min(3)).unwrap_or(3);
     Ok(Topic {
@@ -227,7 +244,7 @@ fn limits(args: &BoundArgs) -> Result<Limits, Failure> {
             Some(Rate { metrics_per_s, burst })
         }
     };
-    let drain_timeout = args.ack_timeout.max(args.body_timeout) + std::time::Duration::from_secs(5);
+    let drain_timeout = args.ack_timeout.max(args.body_timeout) + Duration::from_secs(5);
     Ok(Limits {
         body_max_bytes: args.max_body_bytes as usize,
         metric: MetricLimits { batch_max: args.max_batch as usize, ..default.metric },
