@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod event;
 mod group;
+pub mod keyed;
 mod load;
 pub mod member;
 mod native;

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::util::IntoOpaque;
 
 /// What librdkafka knows of a message's fate, over all its attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +45,10 @@ pub(crate) struct TopicHandle<C: ProducerContext + 'static> {
 
 // SAFETY: librdkafka's topic objects are reference counted and all calls on them are thread safe by its documentation.
 unsafe impl<C: ProducerContext + 'static> Send for TopicHandle<C> {}
+// SAFETY: the same; producing from several threads at once is what they are made for.
+unsafe impl<C: ProducerContext + 'static> Sync for TopicHandle<C> {}
 
-impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> TopicHandle<C> {
+impl<C: ProducerContext + 'static> TopicHandle<C> {
     /// The topic called `name`, with the client's own topic settings.
     pub(crate) fn new(producer: Arc<BaseProducer<C>>, name: &str) -> Result<Self, String> {
         let text = CString::new(name).map_err(|_| format!("topic name {name:?} has a zero byte"))?;
@@ -56,18 +59,19 @@ impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> TopicHandle<C> {
     }
 
     /// Hands a message over; librdkafka copies key and value. Without a partition the client chooses by key. Its delivery
-    /// report comes with `number`.
+    /// report comes with `opaque`, and only if the message was taken.
     pub(crate) fn send(
         &self,
         partition: Option<i32>,
         key: Option<&[u8]>,
         value: &[u8],
-        number: usize,
+        opaque: C::DeliveryOpaque,
     ) -> Result<(), RDKafkaErrorCode> {
+        let opaque = opaque.into_ptr();
         let (key, key_len) = key.map_or((std::ptr::null(), 0), |key| (key.as_ptr().cast::<c_void>(), key.len()));
         // SAFETY: the topic lives as long as `self`; with MSG_F_COPY librdkafka only reads key and value, and only
-        // during the call, in spite of the mutable pointer in its signature; the opaque is never followed: the
-        // delivery callback's type is a number.
+        // during the call, in spite of the mutable pointer in its signature; the opaque is made by `into_ptr` of the
+        // type that the delivery callback makes it into again.
         let failed = unsafe {
             native::rd_kafka_produce(
                 self.topic,
@@ -77,10 +81,17 @@ impl<C: ProducerContext<DeliveryOpaque = usize> + 'static> TopicHandle<C> {
                 value.len(),
                 key,
                 key_len,
-                std::ptr::without_provenance_mut(number),
+                opaque,
             )
         };
-        if failed == 0 { Ok(()) } else { Err(last_error()) }
+        if failed == 0 {
+            return Ok(());
+        }
+        let error = last_error();
+        // SAFETY: it came out of `into_ptr` above; of a message that was not taken no report comes, so nobody else
+        // makes it into a value again.
+        drop(unsafe { C::DeliveryOpaque::from_ptr(opaque) });
+        Err(error)
     }
 
     /// The client that the topic belongs to.

@@ -1,5 +1,7 @@
 //! The command line as clap reads it. What the commands do lives in `command`.
 
+pub(crate) mod serve;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +16,18 @@ Engine embedded is a replicated cluster inside this program; engine kafka runs A
 loads and audits a cluster that somebody else runs. Topics are created and deleted again; one that is there
 is not touched unless --use-existing-topics is given. It cannot break nodes: a scenario whose steps do is refused, or run
 with --without-faults.";
+
+const SERVE_EXAMPLES: &str = "\
+Example:
+  metricstream serve --engine embedded --listen 127.0.0.1:8080
+  metricstream serve --bootstrap broker.example.org:9092 --topic metrics
+
+Then, from another terminal:
+  curl -i http://127.0.0.1:8080/metrics -H 'Authorization: Bearer client-1' \\
+    -d '{\"metrics\":[{\"name\":\"cpu\",\"value\":0.75,\"type\":\"gauge\"}]}'
+
+Without --bootstrap and --name a cluster is started and ends with this program: an embedded one, in memory if no --data
+is given. SIGTERM and Ctrl-C stop it in order: what was taken is answered, then it ends.";
 
 /// Proves what a Kafka pipeline survives.
 #[derive(Debug, Parser)]
@@ -57,6 +71,9 @@ pub(crate) enum Command {
         after_help = "Without BROKERS the detached cluster is read.\n\nExample:\n  metricstream cluster up --detach --topic metrics:6:3\n  metricstream produce metrics --count 600\n  metricstream consume 127.0.0.1:9092 metrics group-1 --from-beginning"
     )]
     Consume(ConsumeArgs),
+    /// The ingest: metrics over HTTP into a topic, answered once the cluster has acknowledged them
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Box<serve::ServeArgs>),
     /// Judge a recorded history: the ledger alone
     #[command(
         after_help = "Example:\n  metricstream check examples/history.jsonl\n  metricstream run broker-failure --out my-run\n  metricstream check my-run"

@@ -76,6 +76,7 @@ async fn dispatch(command: Command) -> Ending {
         Command::Produce(args) => command::produce::run(args).await,
         Command::Consume(args) => command::consume::run(args).await,
         Command::Supervisor => Box::pin(supervisor::server::main()).await,
+        Command::Serve(args) => Box::pin(command::serve::run(*args)).await,
         Command::Check(args) => command::check::run(&args),
         Command::Kafka(what) => command::kafka::run(what).await,
         Command::Guardian { .. } | Command::Member => Ok(Code::Usage),

@@ -4,6 +4,7 @@ mod beside;
 mod build;
 mod cluster;
 mod frames;
+mod ingest;
 mod ledger;
 mod produce;
 
@@ -25,6 +26,9 @@ pub(crate) enum Bench {
     /// What one acknowledged frame costs the embedded cluster
     #[command(after_help = "Example:\n  cargo xtask bench frames --records 1,1000")]
     Frames(frames::Args),
+    /// `serve` before its own embedded cluster: requests, metrics in batches, latency
+    #[command(after_help = "Example:\n  cargo xtask bench ingest --turns 3")]
+    Ingest(ingest::Args),
     /// The ledger: operations per second, memory of 100 M messages, and a 10 M-message history checked
     #[command(after_help = "Example:\n  cargo xtask bench ledger")]
     Ledger,
@@ -39,6 +43,7 @@ pub(crate) fn run(what: &Bench) -> anyhow::Result<()> {
         Bench::Cluster(args) => crate::product::in_release(|| cluster::run(args)),
         Bench::Beside(args) => beside::run(args),
         Bench::Frames(args) => crate::product::in_release(|| frames::run(args)),
+        Bench::Ingest(args) => crate::product::in_release(|| ingest::run(args)),
         Bench::Ledger => ledger::run(),
         Bench::Build(args) => build::run(args),
     }

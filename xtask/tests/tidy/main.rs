@@ -27,7 +27,7 @@ const FORBIDDEN_CALLS: &[&str] = &[
 /// Which crates alone may use a library.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rdkafka", &["load", "xtask"]),
-    ("tokio", &["cluster", "engine", "load", "metricstream", "xtask"]),
+    ("tokio", &["cluster", "engine", "ingest", "load", "metricstream", "xtask"]),
     ("clap", &["metricstream", "xtask"]),
 ];
 

@@ -9,6 +9,7 @@ pub(crate) mod kafka;
 pub(crate) mod produce;
 pub(crate) mod run;
 pub(crate) mod scenario;
+pub(crate) mod serve;
 pub(crate) mod topic;
 
 use std::collections::BTreeMap;

@@ -170,7 +170,7 @@ fn measure(rows: &[Row], effort: &Effort, args: &Args, folder: &Path) -> anyhow:
 }
 
 /// What else the machine did: a figure of a busy one says little.
-fn load_average() -> anyhow::Result<String> {
+pub(super) fn load_average() -> anyhow::Result<String> {
     let text = fs::read_to_string("/proc/loadavg")?;
     Ok(text.split_whitespace().take(1).collect())
 }

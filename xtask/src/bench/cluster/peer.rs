@@ -143,7 +143,7 @@ impl Peer {
 }
 
 /// Processor time that a process has used, seconds.
-fn cpu_s(pid: u32) -> anyhow::Result<f64> {
+pub(in crate::bench) fn cpu_s(pid: u32) -> anyhow::Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The program's name, in brackets, may hold anything; the 12th and 13th words behind it are user and system time.
     let (_, behind) = text.rsplit_once(')').context("a process's state")?;
