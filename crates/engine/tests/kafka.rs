@@ -178,7 +178,10 @@ async fn three_combined_nodes_live_through_every_fault() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let begun = Instant::now();
-    let engine = start(spec(folder.path(), 3, Controllers::Combined)).await.expect("started");
+    let mut wanted = spec(folder.path(), 3, Controllers::Combined);
+    // Voters believe in a leader that is gone for longer than it takes to come back on a new disk.
+    wanted.broker_config.insert("controller.quorum.fetch.timeout.ms".into(), "8000".into());
+    let engine = start(wanted).await.expect("started");
     let topics = vec![topic("metrics", 6, 3)];
     engine.create_topics(&topics).await.expect("created");
     engine.wait_ready(&topics, DEADLINE).await.expect("ready");
