@@ -108,7 +108,8 @@ measures! {
          send + threshold); a client that learned another leader. Never if there was no sign in the window."
     ProducersContinue "producers_continue" "" Bool step Required, of Nothing Never, after Never:
         "Whether every producer has at least one acknowledged message whose actual send lies in the window, and no send \
-         whose actual send lies in the window ended as failed or unknown."
+         whose actual send lies in the window ended as failed or unknown. Not measured if the run was interrupted while \
+         some were open and none had failed."
     Fenced "fenced_s" "s" Number step Required, of Nothing Never, after Never:
         "Until the controller committed that the last of the nodes hit is fenced (or, for a controlled shutdown, is in \
          shutdown)."

@@ -157,6 +157,30 @@ fn a_controller_that_dies_while_its_followers_stand_still_has_no_successor_until
 }
 
 #[test]
+fn an_election_that_waited_for_somebody_who_may_lead_was_not_late() {
+    // Broker 1 alone was in sync when it was killed; broker 2 is started at 24 s and led at once.
+    let state = |at_us, leader, epoch| partition(at_us, 0, leader, &[1], epoch, epoch);
+    let events = [
+        state(-3 * S, 1, 0),
+        fault(10 * S, "kill-leader", "kill", &[1]),
+        event(18 * S, What::BrokerFenced { broker: 1, broker_epoch: 1 }),
+        state(18 * S, -1, 1),
+        partition(24 * S, 0, 2, &[2], 2, 2),
+    ];
+    let of = |events: &[TimelineEvent]| {
+        let mut measurements = Measurements::new(&scenario());
+        stories::feed(&mut measurements, events, &[], &[]);
+        let row = measurements.finish(35 * S).failovers.remove(0);
+        (row.predicted.expect("a prediction"), row.predicted_max_s)
+    };
+    let wanted = "≤ 10.1 s until it was fenced, broker.session.timeout.ms = 9000; then nobody that was up might lead";
+    assert_eq!(of(&events), (wanted.to_owned(), None));
+    // The near twin: where there was always a leader it is late.
+    let led = [events[0].clone(), events[1].clone(), events[4].clone()];
+    assert_eq!(of(&led), ("≤ 10.1 s, broker.session.timeout.ms = 9000".to_owned(), Some(10.125)));
+}
+
+#[test]
 fn a_phase_between_two_seconds_has_its_throughput_too() {
     let measured = measured(true);
     let row = |name: &str| measured.throughput.iter().find(|row| row.phase == name).cloned().expect("the phase");

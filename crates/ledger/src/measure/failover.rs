@@ -3,7 +3,7 @@
 //! Beside each stands the bound that the configuration predicts. The time at which a client learned is known to the
 //! interval of its statistics only.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use metricstream_scenario::model::{Controllers, Scenario, Topology};
 use metricstream_scenario::timers::{self, Bound, Event};
@@ -62,6 +62,8 @@ struct Election {
     epoch: i32,
     /// The new leader is the first of the assigned replicas.
     preferred: bool,
+    /// There was none for a while before: nobody that was up might lead.
+    waited: bool,
     at_us: i64,
     error_us: i64,
     first_ack_us: Option<i64>,
@@ -79,6 +81,8 @@ struct Learned {
 pub struct Failovers {
     elections: Vec<Election>,
     last_leader: BTreeMap<Tp, i32>,
+    /// Partitions that have no leader.
+    leaderless: BTreeSet<Tp>,
     brokers: Vec<BrokerEvent>,
     /// When which node became the active controller, and its epoch.
     controllers: Vec<(i64, i32, i32)>,
@@ -126,8 +130,10 @@ impl Failovers {
         let state = &change.now.state;
         let Some(tp) = names.tp(&state.topic, state.partition) else { return };
         if state.leader < 0 {
+            self.leaderless.insert(tp);
             return;
         }
+        let waited = self.leaderless.remove(&tp);
         let from = self.last_leader.insert(tp, state.leader);
         let Some(from) = from.filter(|from| *from != state.leader) else { return };
         if self.elections.len() >= KEPT_MAX {
@@ -145,6 +151,7 @@ impl Failovers {
             to: state.leader,
             epoch: state.leader_epoch,
             preferred: state.replicas.first() == Some(&state.leader),
+            waited,
             at_us,
             error_us: change.now.error_us,
             first_ack_us: seen,
@@ -247,6 +254,10 @@ impl Failovers {
                 first_ack_s: first_ack_us.map(seconds),
                 fault: fault.map(|fault| fault.id.clone()),
                 predicted: match &bound {
+                    Some(bound) if election.waited => Some(format!(
+                        "≤ {:.1} s until it was fenced, {}; then nobody that was up might lead",
+                        bound.max_s, bound.timer
+                    )),
                     Some(bound) => Some(format!("≤ {:.1} s, {}", bound.max_s, bound.timer)),
                     None if fault.is_none() && election.preferred => {
                         let every_s = timers::effective_ms(BALANCE, &broker_config);
@@ -254,7 +265,7 @@ impl Failovers {
                     }
                     None => None,
                 },
-                predicted_max_s: bound.map(|bound| bound.max_s),
+                predicted_max_s: bound.filter(|_| !election.waited).map(|bound| bound.max_s),
             });
         }
         rows
