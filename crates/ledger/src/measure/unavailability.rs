@@ -11,7 +11,7 @@ use crate::result::{Hindrance, Rebalance, Unavailability};
 use super::gaps::{ANY, Gap, Gaps, Key};
 use super::late::Late;
 use super::obstacles::{Evidence, Obstacle, Rule};
-use super::steps::{Class, Steps, cuts_off};
+use super::steps::{Class, StepSeen, Steps, cuts_off};
 use super::{Names, seconds};
 
 /// A window may begin this much before the fault that caused it (the last acknowledgement came before), or this much after
@@ -102,8 +102,7 @@ impl Judge<'_> {
         let (cause, held_us) = stood_in_the_way(obstacles, &there, gap);
         let fault = self.begun_by(op, tp, gap, slack_us, &there);
         match (cause, self.rebalancing(op, tp, gap)) {
-            (None, Some(rebalance)) if fault.is_none() || rebalance.step.is_some() => {
-                let until_s = rebalance.at_s + rebalance.duration_s.unwrap_or(f64::INFINITY);
+            (None, Some((rebalance, until_s))) if fault.is_none() || rebalance.step.is_some() => {
                 let held_us = (until_s * 1e6).min(gap.to_us as f64) as i64 - gap.from_us;
                 let fault = rebalance.step.clone().or(fault);
                 Origin { fault, cause: Some(Hindrance::Rebalance), held_us: Some(held_us.max(0)) }
@@ -116,33 +115,41 @@ impl Judge<'_> {
         let latest_us = gap.from_us.saturating_add(slack_us);
         // The earliest of the faults that hit it at once: what hit it while it was out did not begin the outage.
         let hit = there.iter().rev().find(|one| one.from_us + one.error_us >= gap.from_us - AROUND_US);
-        if let Some(fault) = hit.or(there.first()).and_then(|one| one.fault.clone()) {
+        if let Some(fault) = hit.or_else(|| there.first()).and_then(|one| one.fault.clone()) {
             return Some(fault);
         }
         let before = self.steps.preceding(latest_us, op == "read")?;
         let blind = !self.cluster.knows(&self.names.topic(tp.topic), tp.partition);
-        // What cannot be seen in committed states: with a cut in force, or a fault of no node, time alone tells.
-        let unseen = before.nodes.is_empty() && before.class == Class::Fault
-            || cuts_off(&before.kind) && before.covers(latest_us);
+        let unseen = is_unseen(before, latest_us);
         let began_with_it = latest_us - before.at_us <= slack_us + AROUND_US;
         let unled = there.iter().any(|one| one.node.is_none());
         (blind || unseen || began_with_it || unled).then(|| before.id.clone())
     }
 
-    /// The rebalance of a group that reads the topic in which a window of reads began.
-    fn rebalancing(&self, op: &str, tp: Tp, gap: Gap) -> Option<&Rebalance> {
+    /// The rebalance of a group that reads the topic in which a window of reads began, and until when it went on: to its
+    /// end, or to the next.
+    fn rebalancing(&self, op: &str, tp: Tp, gap: Gap) -> Option<(&Rebalance, f64)> {
         let topic = self.names.topic(tp.topic);
         let (from_s, around_s) = (seconds(gap.from_us), seconds(AROUND_US));
         let reads_it = |row: &&Rebalance| {
             let group = self.scenario.workload.groups.iter().find(|group| group.name == row.group);
             group.is_some_and(|group| group.topics.contains(&topic))
         };
-        let going_on = |row: &&Rebalance| {
-            let until_s = row.at_s + row.duration_s.unwrap_or(f64::INFINITY);
-            (row.at_s - around_s..=until_s + around_s).contains(&from_s)
+        let with_end = |row| {
+            let &Rebalance { at_s, duration_s, ref group, .. } = row;
+            let later = self.rebalances.iter().filter(|next| next.group == *group && next.at_s > at_s);
+            let next_s = later.map(|next| next.at_s).fold(f64::INFINITY, f64::min);
+            (row, duration_s.map_or(next_s, |duration_s| at_s + duration_s))
         };
-        self.rebalances.iter().filter(|_| op == "read").filter(reads_it).rfind(going_on)
+        let going_on =
+            |(row, until_s): &(&Rebalance, f64)| (row.at_s - around_s..=until_s + around_s).contains(&from_s);
+        self.rebalances.iter().filter(|_| op == "read").filter(reads_it).map(with_end).rfind(going_on)
     }
+}
+
+/// Whether what a fault does at that time cannot be seen in committed states: a cut that is in force, a fault of no node.
+pub(crate) fn is_unseen(fault: &StepSeen, at_us: i64) -> bool {
+    fault.nodes.is_empty() && fault.class == Class::Fault || cuts_off(&fault.kind) && fault.covers(at_us)
 }
 
 /// What stood in the way for longest of a gap that began in `there`, and until when something did.

@@ -7,7 +7,7 @@ use crate::measure::gaps::Gap;
 use crate::measure::isr::Committed;
 use crate::measure::obstacles::{Evidence, Rule};
 use crate::measure::steps::{Class, StepSeen};
-use crate::measure::unavailability::AROUND_US;
+use crate::measure::unavailability::{AROUND_US, is_unseen};
 use crate::result::Unavailability;
 
 use super::{at, load, timers};
@@ -141,7 +141,8 @@ fn no_relief(facts: &Facts<'_>, partition: &str, gap: Gap, op: &str) -> String {
         return format!("the group was moving partitions after {} ({})", fault.id, fault.kind);
     }
     let broken = facts.measured.steps.preceding(gap.from_us + CLOCKS_US, false);
-    if let Some(fault) = broken.filter(|_| in_its_way(facts, partition, gap, op)) {
+    let hindered = |fault: &&StepSeen| is_unseen(fault, gap.from_us) || in_its_way(facts, partition, gap, op);
+    if let Some(fault) = broken.filter(hindered) {
         let length_s = gap.length_us() as f64 / 1e6;
         let waited = client_wait(facts, length_s, op);
         let waited = if waited.is_empty() { ", and no timer of theirs fits".to_owned() } else { waited };
@@ -152,6 +153,9 @@ fn no_relief(facts: &Facts<'_>, partition: &str, gap: Gap, op: &str) -> String {
     }
     let late = late(facts, gap);
     match broken {
+        Some(fault) if (fault.at_us - gap.from_us).abs() <= AROUND_US => {
+            format!("it began with {}, and yet nothing is known to have stood in its way{late}", fault.id)
+        }
         Some(fault) => {
             let after_s = (gap.from_us - fault.at_us).max(0) as f64 / 1e6;
             format!(

@@ -178,6 +178,7 @@ fn a_dead_follower_holds_up_nobody_who_does_not_wait_for_the_isr() {
     let stalled = || Story::new(killed(8_600 * MS), &[(KILL, KILL + 8_600 * MS)]);
     let why = stalled().acks("1").why("metrics-0");
     assert!(!why.contains("waited for broker 2") && !why.contains(".ms"), "{why}");
+    assert!(why.contains("it began with kill-2, and yet nothing is known to have stood in its way"), "{why}");
     assert!(stalled().acks("all").why("metrics-0").contains("acknowledgements waited for broker 2"));
     let row = stalled().acks("1").windows(0).remove(0);
     assert_eq!(
@@ -225,6 +226,38 @@ fn leadership_that_is_given_back_stops_writes_without_being_the_faults_doing() {
     let rows = Story::new(events, &[(24_990 * MS, 25_400 * MS)]).windows(1);
     let [row] = rows.as_slice() else { panic!("one window: {rows:?}") };
     assert_eq!((row.fault.clone(), row.cause, row.timer.clone()), (None, Some(Hindrance::Leader), None));
+}
+
+#[test]
+fn reads_that_stand_still_while_their_group_moves_partitions_need_no_other_reason() {
+    let windows = |events: Vec<TimelineEvent>| {
+        let mut story = Story::new(events, &[]);
+        for sample in story.deliveries.iter_mut().filter(|sample| (10 * S..11 * S).contains(&sample.intended_us)) {
+            sample.delivered_us = 11 * S + 3 * MS;
+        }
+        story.measured().unavailability
+    };
+    let owns = |at_us, member: &str, generation, partitions: &[i32]| {
+        let partitions = partitions.iter().map(|index| format!("metrics-{index}")).collect();
+        event(at_us, What::Assignment { group: "group-1".into(), member: member.into(), generation, partitions })
+    };
+    let join = What::Member { group: "group-1".into(), member: "B".into(), change: "join".into() };
+    let joined = vec![
+        owns(S, "A", 1, &[0, 1, 2]),
+        TimelineEvent { cause: Some("join-b".into()), ..event(10 * S, join) },
+        owns(10 * S + MS, "A", 1, &[]),
+        owns(11 * S, "A", 2, &[0, 2]),
+        owns(11 * S, "B", 2, &[1]),
+    ];
+    for row in windows(joined) {
+        assert_eq!(
+            (row.op.as_str(), row.fault.as_deref(), row.cause),
+            ("read", Some("join-b"), Some(Hindrance::Rebalance))
+        );
+    }
+    let unexplained = windows(vec![owns(S, "A", 1, &[0, 1, 2])]);
+    assert_eq!(unexplained.len(), 3);
+    assert!(unexplained.iter().all(|row| row.fault.is_none() && row.cause.is_none()), "{unexplained:?}");
 }
 
 /// Broker 2 is hit at 10 s and brought back at 13 s.

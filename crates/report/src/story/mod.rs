@@ -13,6 +13,7 @@ use metricstream_scenario::Scenario;
 
 use crate::tally::{Names, nodes, shared_topic, short_assignment};
 use crate::text::{count, seconds};
+use crate::view::outages::explained;
 use crate::view::{StoryLine, Tone};
 
 pub(crate) use partitions::{Change, Coalesced, tell as tell_changes};
@@ -201,25 +202,30 @@ impl<'a> Teller<'a> {
         for (op, stops, resumes) in
             [("write", "writes stop", "acknowledged again"), ("read", "reads stop", "delivered again")]
         {
-            let rows = || self.result.unavailability.iter().filter(|row| row.op == op);
-            let starts = together(rows(), |row| row.from_s);
-            let ends = together(rows().filter(|row| !row.open), |row| row.from_s + row.duration_s);
-            let open: Vec<&Unavailability> = rows().filter(|row| row.open).collect();
-            for group in starts {
-                let (which, n) = self.which(&group);
-                let all = self.names.total();
-                let some = if n >= all && all > 0 { format!("{all} of {all} partitions") } else { which };
-                // A gap begins with the last answer before the fault that it is of: told after it, as its effect.
-                let cause_s =
-                    group.iter().filter_map(|row| self.fault_s(row.fault.as_deref()?, row.from_s)).reduce(f64::min);
-                let at_s = cause_s.map_or(group[0].from_s, |cause_s| cause_s.max(group[0].from_s));
-                self.effect(at_s, Rank::Stops, Tone::Bad, format!("{stops} on {some}"));
-            }
-            for group in ends {
-                let (which, n) = self.which(&group);
-                let end_s = group.last().map_or(0.0, |row| row.from_s + row.duration_s);
-                let some = if n >= self.names.total() && n > 0 { "every partition".to_owned() } else { which };
-                self.effect(end_s, Rank::Resumes, Tone::Good, format!("{resumes} on {some}"));
+            let rows = |with_reason: bool| {
+                let of_op = self.result.unavailability.iter().filter(move |row| row.op == op);
+                of_op.filter(move |row| explained(row) == with_reason)
+            };
+            let open: Vec<&Unavailability> = rows(true).chain(rows(false)).filter(|row| row.open).collect();
+            for (with_reason, why) in [(true, ""), (false, "; no fault explains it")] {
+                let starts = together(rows(with_reason), |row| row.from_s);
+                let ends = together(rows(with_reason).filter(|row| !row.open), |row| row.from_s + row.duration_s);
+                for group in starts {
+                    let (which, n) = self.which(&group);
+                    let all = self.names.total();
+                    let some = if n >= all && all > 0 { format!("{all} of {all} partitions") } else { which };
+                    // A gap begins with the last answer before the fault that it is of: told after it, as its effect.
+                    let cause_s =
+                        group.iter().filter_map(|row| self.fault_s(row.fault.as_deref()?, row.from_s)).reduce(f64::min);
+                    let at_s = cause_s.map_or(group[0].from_s, |cause_s| cause_s.max(group[0].from_s));
+                    self.effect(at_s, Rank::Stops, Tone::Bad, format!("{stops} on {some}{why}"));
+                }
+                for group in ends {
+                    let (which, n) = self.which(&group);
+                    let end_s = group.last().map_or(0.0, |row| row.from_s + row.duration_s);
+                    let some = if n >= self.names.total() && n > 0 { "every partition".to_owned() } else { which };
+                    self.effect(end_s, Rank::Resumes, Tone::Good, format!("{resumes} on {some}"));
+                }
             }
             if !open.is_empty() {
                 let end_s = open.iter().map(|row| row.from_s + row.duration_s).fold(f64::MIN, f64::max);

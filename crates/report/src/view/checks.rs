@@ -1,12 +1,8 @@
 //! What was lost and why, which claims and guarantees held, and what the run comes to.
 
-use metricstream_ledger::result::{
-    AnomalyRow, ClaimRow, Failover, GuaranteeRow, Loss, Measured, RunResult, Unavailability, Verdict,
-};
+use metricstream_ledger::result::{AnomalyRow, ClaimRow, GuaranteeRow, Loss, Measured, RunResult, Verdict};
 
-use super::numbers::at_least;
-use super::{Block, Mark, Section, Tone, groups, section};
-use crate::tally::spread;
+use super::{Block, Mark, Section, Tone, groups, outages, section};
 use crate::text::{NO_BREAK, count, number, percent, seconds, thousands, thousands_signed};
 
 /// Lost ranges and anomalies that are shown.
@@ -305,40 +301,11 @@ fn lost(result: &RunResult) -> String {
 }
 
 fn stopped(result: &RunResult) -> Option<String> {
-    let writes: Vec<_> = result.unavailability.iter().filter(|row| row.op == "write").collect();
-    if let Some((_, longest)) = spread(writes.iter().map(|row| row.duration_s)) {
-        let one_fault = writes.iter().all(|row| row.fault == writes[0].fault);
-        let up_to = match at_least(&writes, longest) {
-            "" if one_fault => "",
-            "" => "up to ",
-            at_least => at_least,
-        };
-        let decided = writes
-            .iter()
-            .find(|row| row.duration_s >= longest)
-            .and_then(|row| decided_by(result, row))
-            .map_or_else(String::new, |setting| format!(": {setting} decided"));
-        return Some(format!("writes stopped for {up_to}{}{decided}", seconds(longest)));
+    if let Some(told) = outages::writes_stopped(result) {
+        return Some(told);
     }
     let pause = groups::longest_pause_s(result)?;
     Some(format!("longest pause of a partition {}", seconds(pause)))
-}
-
-/// The setting that decided how long a window was: the one that predicts the election which ended it, if it came as
-/// predicted and the window ended with it.
-fn decided_by<'r>(result: &'r RunResult, window: &Unavailability) -> Option<&'r str> {
-    /// What clients may need after an election to go on, s.
-    const CLIENTS_S: f64 = 2.0;
-    let fault = window.fault.as_deref().filter(|_| !window.open)?;
-    let end_s = window.from_s + window.duration_s;
-    let ended_it = |row: &&Failover| {
-        let took = row.elected_s.zip(row.fault_s).map(|(elected_s, fault_s)| elected_s - fault_s);
-        row.fault.as_deref() == Some(fault)
-            && took.zip(row.predicted_max_s).is_some_and(|(took_s, most_s)| took_s <= most_s)
-            && row.elected_s.is_some_and(|elected_s| (elected_s - 0.3..elected_s + CLIENTS_S).contains(&end_s))
-    };
-    let predicted = result.failovers.iter().find(ended_it)?.predicted.as_deref()?;
-    predicted.split(", ").find(|part| part.contains(" = "))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod checks;
 mod groups;
 mod numbers;
+pub(crate) mod outages;
 mod partitions;
 #[cfg(test)]
 mod tests;
@@ -150,7 +151,7 @@ impl View {
             checks::anomalies(result),
             numbers::latency(result),
             numbers::throughput(result),
-            numbers::unavailability(result),
+            outages::unavailability(result),
             numbers::failovers(result),
             numbers::recovery(result),
             groups::rebalances(result),

@@ -1,13 +1,11 @@
-//! What was counted and timed: messages, latency, throughput, unavailability, failover, recovery.
+//! What was counted and timed: messages, latency, throughput, failover, recovery.
 
 use std::collections::BTreeMap;
 
-use metricstream_ledger::result::{
-    Failover, FaultRow, IsrRow, Latency, Messages, Phase, RunResult, Throughput, Unavailability,
-};
+use metricstream_ledger::result::{Failover, Latency, Messages, RunResult, Throughput};
 
-use super::{Block, Grid, Section, Tone, section};
-use crate::tally::{nodes, spread, spread_text};
+use super::{Block, Grid, Section, Tone, outages, section};
+use crate::tally::{spread, spread_text};
 use crate::text::{count, maybe_seconds, millis, number, percent, seconds, thousands};
 
 /// Faults of which the failover is shown.
@@ -60,9 +58,7 @@ pub(super) fn latency(result: &RunResult) -> Section {
     blocks.extend(percentiles("response, ms", &response));
     blocks.extend(parts_of_response(result, &response));
     blocks.extend(percentiles("end to end, ms", &rows_of(result, "end_to_end")));
-    if let Some(text) = waited_across(result, &response) {
-        blocks.push(Block::toned(Tone::Faint, text));
-    }
+    blocks.extend(outages::waited(result, &response).map(|text| Block::toned(Tone::Faint, text)));
     section("latency", blocks)
 }
 
@@ -116,33 +112,6 @@ fn parts_of_response(result: &RunResult, response: &[&Latency]) -> Option<Block>
     (!grid.rows.is_empty()).then_some(Block::Table(grid))
 }
 
-/// The last acknowledgement before an outage is this near to the fault, at most, s.
-const BEFORE_FAULT_S: f64 = 0.25;
-
-/// Why a phase shows latencies that belong to the outage after it: said if there is such a phase.
-fn waited_across(result: &RunResult, response: &[&Latency]) -> Option<String> {
-    let crosses = |row: &&&Latency| {
-        let phase = result.phases.iter().find(|phase| phase.name == row.phase);
-        let stopped = |phase: &Phase| {
-            result.unavailability.iter().any(|gap| {
-                // The outage goes on beyond the phase, and somebody of the phase waited for a good part of it.
-                let beyond_s = gap.from_s + gap.duration_s - phase.to_s;
-                gap.op == "write"
-                    && gap.from_s < phase.to_s + BEFORE_FAULT_S
-                    && beyond_s > 0.25
-                    && row.max_ms.is_some_and(|max_ms| max_ms / 1_000.0 >= beyond_s)
-            })
-        };
-        phase.is_some_and(stopped)
-    };
-    let row = response.iter().find(crosses)?;
-    Some(format!(
-        "a send belongs to the phase in which it was wanted: the last ones of `{}` waited through the outage that followed, \
-         which is why its slowest are so slow",
-        row.phase
-    ))
-}
-
 pub(super) fn throughput(result: &RunResult) -> Section {
     if result.throughput.is_empty() {
         return section("throughput", Vec::new());
@@ -181,80 +150,6 @@ fn late(row: &Throughput) -> Option<String> {
     let told: Vec<String> = parts.into_iter().flatten().collect();
     let text = format!("{}: {} were wanted in an earlier phase and held up", row.phase, told.join(" and "));
     (!told.is_empty()).then_some(text)
-}
-
-pub(super) fn unavailability(result: &RunResult) -> Section {
-    let mut blocks = Vec::new();
-    for (op, word) in [("write", "writes"), ("read", "reads")] {
-        let rows: Vec<&Unavailability> = result.unavailability.iter().filter(|row| row.op == op).collect();
-        let Some((_, longest)) = spread(rows.iter().map(|row| row.duration_s)) else { continue };
-        let mut where_: Vec<(&str, i32)> = rows.iter().map(|row| (&*row.topic, row.partition)).collect();
-        where_.sort_unstable();
-        where_.dedup();
-        let total: f64 = rows.iter().map(|row| row.duration_s).sum();
-        let at_least = at_least(&rows, longest);
-        let mut text = format!(
-            "{word}: {}, longest {at_least}{}",
-            count(where_.len(), "partition", "partitions"),
-            seconds(longest)
-        );
-        if rows.len() > 1 {
-            text += &format!(", {} partition-seconds", number(total));
-        }
-        if let Some((_, error)) = spread(rows.iter().map(|row| row.resolution_ms)) {
-            text += &format!(", each ± {}", seconds(error / 1_000.0));
-        }
-        let open = rows.iter().filter(|row| row.open).count();
-        if open > 0 {
-            let end = if op == "write" { "the load" } else { "the run" };
-            text += &format!("; {open} still open when {end} ended");
-        }
-        blocks.push(Block::toned(if open > 0 { Tone::Bad } else { Tone::Plain }, text));
-    }
-    blocks.extend(held_up_by_a_follower(result).map(|text| Block::toned(Tone::Faint, text)));
-    section("unavailable", blocks)
-}
-
-/// Why writes stop also where the node that was hit led nothing: with acks=all the ISR decides, and it was still in it.
-fn held_up_by_a_follower(result: &RunResult) -> Option<String> {
-    if !result.latency.iter().any(|row| row.acks == "all") {
-        return None;
-    }
-    let told = |fault: &FaultRow| {
-        let (mut led, mut followed) = (Vec::new(), Vec::new());
-        for row in result.unavailability.iter().filter(|row| row.op == "write" && row.fault.as_ref() == Some(&fault.id))
-        {
-            let of_it = |state: &&IsrRow| state.topic == row.topic && state.partition == row.partition;
-            let state = result.isr.iter().filter(of_it).rfind(|state| state.at_s < fault.at_s)?;
-            if fault.nodes.contains(&state.leader) {
-                led.push((&row.topic, row.partition));
-            } else if fault.nodes.iter().any(|node| state.isr.contains(node)) {
-                followed.push((&row.topic, row.partition));
-            }
-        }
-        for list in [&mut led, &mut followed] {
-            list.sort_unstable();
-            list.dedup();
-        }
-        (!followed.is_empty()).then(|| {
-            let (who, of) = (nodes(&fault.nodes), led.len() + followed.len());
-            format!(
-                "after {}: {who} led {} of the {}, yet all of them stood still: with acks=all a leader waits for every \
-                 replica in the ISR, and a dead follower stays in it until it is fenced \
-                 (broker.session.timeout.ms) or has lagged for replica.lag.time.max.ms",
-                fault.id,
-                led.len(),
-                count(of, "partition", "partitions")
-            )
-        })
-    };
-    result.faults.iter().find_map(told)
-}
-
-/// `≥ ` if the longest of them was still open when it was cut: it was at least so long.
-pub(super) fn at_least(rows: &[&Unavailability], longest_s: f64) -> &'static str {
-    let cut = rows.iter().any(|row| row.open && row.duration_s >= longest_s);
-    if cut { "≥\u{a0}" } else { "" }
 }
 
 /// One line per fault and old leader: what each part of the failover took, and what was to be expected.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use metricstream_ledger::result::{IsrRow, RunResult};
+use metricstream_ledger::result::{IsrRow, RunResult, Unavailability};
 
-use super::{Block, Grid, Section, Tone, section};
+use super::{Block, Grid, Section, Tone, outages, section};
 use crate::tally::same_set;
 use crate::text::{count, ids, seconds};
 
@@ -12,6 +12,8 @@ use crate::text::{count, ids, seconds};
 const ROWS_MAX: usize = 24;
 /// Leaders of one partition that are shown.
 const LEADERS_MAX: usize = 4;
+/// Marks times that no fault explains.
+const UNEXPLAINED: &str = "*";
 
 struct Row {
     name: String,
@@ -56,6 +58,10 @@ pub(super) fn table(result: &RunResult) -> Section {
     let mut blocks = vec![Block::Table(grid)];
     let order = "ISR: before → smallest → at the end, in Kafka's own order; the story and the claims sort it by id";
     blocks.push(Block::toned(Tone::Faint, order));
+    if result.unavailability.iter().any(|row| !outages::explained(row)) {
+        let text = format!("{UNEXPLAINED}\u{a0}explained by no fault; see `unavailable`");
+        blocks.push(Block::toned(Tone::Faint, text));
+    }
     if left_out > 0 {
         let more = count(left_out, "more partition", "more partitions");
         blocks.push(Block::toned(Tone::Faint, format!("… {more} in result.json")));
@@ -135,18 +141,21 @@ fn isr(states: &[&IsrRow]) -> String {
     path.join(" → ")
 }
 
-/// How long in all, and in how many windows if in several.
+/// How long in all, and in how many windows if in several; apart from it, marked, what no fault explains.
 fn stopped(result: &RunResult, topic: &str, partition: i32, op: &str) -> Option<String> {
-    let windows: Vec<_> = result
-        .unavailability
-        .iter()
-        .filter(|row| row.op == op && row.topic == topic && row.partition == partition)
-        .collect();
-    let total: f64 = windows.iter().map(|row| row.duration_s).sum();
-    let open = if windows.iter().any(|row| row.open) { "≥ " } else { "" };
-    match windows.len() {
-        0 => None,
-        1 => Some(format!("{open}{}", seconds(total))),
-        n => Some(format!("{open}{} in {n}", seconds(total))),
-    }
+    let windows =
+        result.unavailability.iter().filter(|row| row.op == op && row.topic == topic && row.partition == partition);
+    let (of_faults, others): (Vec<&Unavailability>, Vec<_>) = windows.partition(|row| outages::explained(row));
+    let told = |windows: &[&Unavailability]| {
+        let total: f64 = windows.iter().map(|row| row.duration_s).sum();
+        let open = if windows.iter().any(|row| row.open) { "≥ " } else { "" };
+        match windows.len() {
+            0 => None,
+            1 => Some(format!("{open}{}", seconds(total))),
+            n => Some(format!("{open}{} in {n}", seconds(total))),
+        }
+    };
+    let others = told(&others).map(|told| format!("{told}{UNEXPLAINED}"));
+    let all: Vec<String> = told(&of_faults).into_iter().chain(others).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }

@@ -14,9 +14,10 @@ fn killed() -> Value {
         json!({"topic": "metrics", "partition": partition, "at_s": at_s, "replicas": [1, 2, 3], "isr": isr,
                "leader": leader, "leader_epoch": epoch, "partition_epoch": epoch, "error_ms": 1.0, "clock": "controller"})
     };
-    let stopped = |partition: i32| {
+    let stopped = |partition: i32, cause: &str| {
         json!({"topic": "metrics", "partition": partition, "op": "write", "from_s": 10.0, "duration_s": 9.3,
-               "resolution_ms": 6.0, "fault": "kill-2", "open": false})
+               "resolution_ms": 6.0, "fault": "kill-2", "open": false, "cause": cause, "held_s": 9.2,
+               "timer": "broker.session.timeout.ms = 9000", "delay_ms": 0.0})
     };
     let latency = |phase: &str, kind: &str, max_ms: f64| {
         json!({"phase": phase, "kind": kind, "acks": "all", "p50_ms": 5.6, "p90_ms": 7.0, "p99_ms": 9.5, "p999_ms": 24.0,
@@ -35,7 +36,7 @@ fn killed() -> Value {
         "claims": [claim("a", true), claim("b", false), claim("c", false)],
         "faults": [{"id": "kill-2", "at_s": 10.0, "kind": "kill", "target": "broker 2", "nodes": [2],
             "active_controller": false, "healed_at_s": 20.0}],
-        "unavailability": [stopped(0), stopped(1)],
+        "unavailability": [stopped(0, "leader"), stopped(1, "isr")],
         "failovers": [{"topic": "metrics", "partition": 0, "from": 2, "to": 3, "epoch": 1, "fault_s": 10.0, "fenced_s": 19.2,
             "elected_s": 19.2, "learned_s": 19.3, "first_ack_s": 19.3, "fault": "kill-2",
             "predicted": "≤ 10.1 s, broker.session.timeout.ms = 9000", "predicted_max_s": 10.1}],
@@ -85,13 +86,144 @@ fn the_verdict_names_what_did_not_hold_and_the_setting_that_decided() {
 fn why_writes_stop_where_the_dead_broker_led_nothing_is_said_once() {
     let text = flowing(&report(killed()));
     let why = "broker 2 led 1 of the 2 partitions, yet all of them stood still: with acks=all a leader waits for every \
-               replica in the ISR";
+               replica in the ISR, and broker 2 stayed in it for 9.2 s (broker.session.timeout.ms = 9000)";
     assert_eq!(text.matches(why).count(), 1, "{text}");
     let mut weak = killed();
-    for row in weak["latency"].as_array_mut().expect("rows") {
-        row["acks"] = json!("1");
-    }
+    weak["unavailability"][1]["cause"] = json!(null);
     assert!(!flowing(&report(weak)).contains("yet all of them stood still"));
+}
+
+#[test]
+fn the_timer_that_is_named_is_the_one_that_decided() {
+    let mut quick = killed();
+    for row in quick["unavailability"].as_array_mut().expect("rows") {
+        row["timer"] = json!("metricstream.fence.after.disconnect.ms = 9000");
+    }
+    quick["failovers"][0]["predicted"] = json!("≤ 9.3 s, metricstream.fence.after.disconnect.ms = 9000");
+    let text = flowing(&report(quick));
+    assert!(text.contains("stayed in it for 9.2 s (metricstream.fence.after.disconnect.ms = 9000)"), "{text}");
+    assert!(text.ends_with("metricstream.fence.after.disconnect.ms = 9000 decided"), "{text}");
+    assert!(!text.contains("session.timeout"), "{text}");
+}
+
+/// Fenced at once; what came of it is told by the rows.
+fn fenced_at_once(rows: Value) -> Value {
+    let mut quick = killed();
+    for (name, at_s) in [("fenced_s", 10.002), ("elected_s", 10.002), ("learned_s", 10.8), ("first_ack_s", 10.8)] {
+        quick["failovers"][0][name] = json!(at_s);
+    }
+    quick["failovers"][0]["predicted"] = json!("≤ 0.1 s, metricstream.fence.after.disconnect.ms = 0");
+    quick["failovers"][0]["predicted_max_s"] = json!(0.1);
+    for nth in [2, 3] {
+        quick["isr"][nth]["at_s"] = json!(10.002);
+    }
+    quick["unavailability"] = rows;
+    quick["latency"][0]["max_ms"] = json!(810.0);
+    quick
+}
+
+fn window(partition: i32, from_s: f64, duration_s: f64) -> Value {
+    json!({"topic": "metrics", "partition": partition, "op": "write", "from_s": from_s, "duration_s": duration_s,
+           "resolution_ms": 6.0, "fault": null, "open": false, "cause": null, "held_s": null, "timer": null,
+           "delay_ms": 0.0})
+}
+
+/// Of the partition that broker 2 led, after its kill at 10 s.
+fn of_the_kill(duration_s: f64, held_s: f64) -> Value {
+    let mut row = window(0, 9.998, duration_s);
+    (row["fault"], row["cause"], row["held_s"]) = (json!("kill-2"), json!("leader"), json!(held_s));
+    row
+}
+
+#[test]
+fn a_stall_after_the_dead_broker_was_fenced_is_told_apart_and_without_its_reason() {
+    let text =
+        flowing(&report(fenced_at_once(json!([of_the_kill(0.8, 0.004), window(0, 11.7, 0.9), window(1, 11.7, 0.9)]))));
+    let told = "writes after kill-2, when nothing stood in the way: 2 partitions without an acknowledgement, for up to 0.9 s \
+                at 11.7 s; no fault of this run explains it";
+    assert!(text.contains(told), "{text}");
+    assert!(text.contains("writes: 1 partition, longest 0.8 s"), "{text}");
+    for wrong in ["all of them stood still", "session.timeout", "overloaded", "decided"] {
+        assert!(!text.contains(wrong), "{wrong}: {text}");
+    }
+    let end = "writes stopped for 0.8 s: another leader stood after 4 ms, clients went on to it 0.8 s later; and for 0.9 s \
+               after kill-2, unexplained";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn what_came_before_any_fault_has_its_own_line_and_no_part_in_the_outage() {
+    let rows = json!([window(0, 1.2, 0.9), window(1, 1.21, 0.7), of_the_kill(0.8, 0.004)]);
+    let mut early = fenced_at_once(rows);
+    early["latency"][0]["max_ms"] = json!(905.0);
+    let text = flowing(&report(early.clone()));
+    let told = "writes before any fault: 2 partitions without an acknowledgement, for up to 0.9 s at 1.2 s; no fault of this \
+                run explains it";
+    assert!(text.contains(told), "{text}");
+    assert!(text.contains("writes: 1 partition, longest 0.8 s") && text.contains(" 0.8 s; 0.9 s* "), "{text}");
+    assert!(text.contains("writes stop on partition 0 ") || text.contains("writes stop on metrics-0"), "{text}");
+    assert!(text.ends_with("and for 0.9 s before any fault, unexplained"), "{text}");
+    let slowest = "the slowest of `healthy` waited through 0.9 s without an acknowledgement at 1.2 s, before any fault";
+    assert!(
+        text.contains(slowest) || text.contains("waited through the outage that followed, or through 0.9 s"),
+        "{text}"
+    );
+    assert!(!text.contains("overloaded"), "{text}");
+    // The generator was late too: that is the machine.
+    early["unavailability"][0]["delay_ms"] = json!(700.0);
+    let text = flowing(&report(early));
+    let machine = "the load generator itself was up to 0.7 s late then: this machine was overloaded, and the figures of this \
+                   run are to be read with that in mind";
+    assert_eq!(text.matches(machine).count(), 1, "{text}");
+}
+
+#[test]
+fn the_slowest_of_a_phase_are_blamed_on_what_they_waited_for() {
+    let footnote = |healthy_max_ms: f64, rows: Value| {
+        let mut result = fenced_at_once(rows);
+        result["latency"][0]["max_ms"] = json!(healthy_max_ms);
+        flowing(&report(result))
+    };
+    let followed = "the last ones of `healthy` waited through the outage that followed";
+    // Who waited 2.4 s did not wait for an outage of 0.8 s.
+    let stalled = footnote(2_400.0, json!([window(0, 1.2, 2.4), of_the_kill(0.8, 0.004)]));
+    assert!(
+        stalled.contains("the slowest of `healthy` waited through 2.4 s without an acknowledgement at 1.2 s"),
+        "{stalled}"
+    );
+    assert!(!stalled.contains(followed), "{stalled}");
+    let twin = footnote(805.0, json!([window(0, 1.2, 0.3), of_the_kill(0.8, 0.004)]));
+    assert!(twin.contains(followed) && !twin.contains("the slowest of `healthy` waited through 0.3 s"), "{twin}");
+}
+
+#[test]
+fn what_lasts_on_when_the_dead_follower_has_left_the_isr_is_said_to_have_no_reason() {
+    let mut row = of_the_kill(0.9, 0.004);
+    (row["partition"], row["cause"]) = (json!(1), json!("isr"));
+    let text = flowing(&report(fenced_at_once(json!([of_the_kill(0.8, 0.004), row.clone()]))));
+    let told = "after kill-2: 1 partition went on standing still for up to 0.9 s when nothing stood in the way any longer; \
+                nothing in the cluster explains that";
+    assert!(text.contains(told) && !text.contains("yet all of them"), "{text}");
+    // The twin: the follower was in the ISR for all of it.
+    row["held_s"] = json!(0.89);
+    let text = flowing(&report(fenced_at_once(json!([of_the_kill(0.8, 0.004), row]))));
+    assert!(text.contains("yet all of them") && !text.contains("nothing in the cluster explains"), "{text}");
+}
+
+#[test]
+fn a_run_without_a_fault_blames_none_and_slow_links_are_not_cleared() {
+    let mut steady = fenced_at_once(json!([window(0, 5.0, 0.9)]));
+    (steady["faults"], steady["failovers"]) = (json!([]), json!([]));
+    let text = flowing(&report(steady.clone()));
+    assert!(
+        text.contains("writes without any fault: 1 partition") && text.contains("nothing of this run explains it"),
+        "{text}"
+    );
+    assert!(text.ends_with("writes stopped for 0.9 s without any fault, which nothing of the run explains"), "{text}");
+    steady["faults"] = json!([{"id": "slow", "at_s": 0.0, "kind": "slow-link", "target": "", "nodes": [],
+        "active_controller": false, "healed_at_s": null}]);
+    let text = flowing(&report(steady));
+    assert!(text.contains("unless the slow links of slow do"), "{text}");
 }
 
 #[test]
