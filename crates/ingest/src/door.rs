@@ -27,8 +27,8 @@ use crate::stats::{Lasting, Stats};
 const DISCARDED_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How long that may take.
 const DISCARD: Duration = Duration::from_secs(2);
-/// How much longer than the acknowledgement's deadline the log is waited for.
-const GRACE: Duration = Duration::from_secs(1);
+/// How much longer than the acknowledgement's deadline the log is waited for: librdkafka looks for it once a second.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What all requests share.
 pub(crate) struct Door {

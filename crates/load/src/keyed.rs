@@ -301,9 +301,10 @@ fn configured(client: &ClientConfig, settings: &KeyedSettings) -> Result<ClientC
     default(&mut config, "linger.ms", format!("{}", settings.linger.as_secs_f64() * 1e3));
     // Java's default: whoever produces with the same key from there finds the same partition.
     default(&mut config, "partitioner", "murmur2_random".to_owned());
-    // Clients wait for an answer: a new leader, or a cluster that is back, is to be found within a second.
+    // Clients wait for an answer: a new leader is to be found at once, and a cluster that is back within a second.
+    // Asked for a leader in the moment of an election, librdkafka asks again only with its next look at all topics.
     for (key, value) in [
-        ("topic.metadata.refresh.interval.ms", "1000"),
+        ("topic.metadata.refresh.interval.ms", "200"),
         ("topic.metadata.refresh.fast.interval.ms", "50"),
         ("reconnect.backoff.max.ms", "1000"),
         ("retry.backoff.ms", "20"),
