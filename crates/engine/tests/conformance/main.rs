@@ -23,6 +23,7 @@ mod on;
 mod protocol;
 mod records;
 mod restarts;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;
@@ -71,6 +72,8 @@ stories! {
         protocol::a_duplicate_is_answered_with_its_offset_by_the_next_leader_too;
         protocol::a_fetch_at_the_end_waits_and_is_woken_by_the_next_record;
         protocol::epochs_that_are_fenced_and_epochs_unheard_of_are_refused;
+        sessions::a_fetch_session_tells_only_what_is_new_and_refuses_who_is_out_of_turn;
+        sessions::a_fetch_session_ends_when_it_is_closed_replaced_or_empty;
         logs::what_is_older_than_the_retention_time_goes_and_what_is_younger_stays;
         logs::what_is_beyond_the_retention_size_goes_from_the_front;
         logs::compaction_keeps_the_last_record_of_every_key_at_its_offset;
