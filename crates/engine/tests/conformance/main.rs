@@ -15,6 +15,7 @@ mod failures;
 mod flaws;
 mod groups;
 mod hostile;
+mod isr;
 #[path = "../../../cluster/tests/shared/librdkafka.rs"]
 mod librdkafka;
 mod logs;
@@ -103,6 +104,7 @@ stories! {
         elections::below_min_isr_a_write_is_refused_and_accepted_again_when_a_replica_is_back;
         elections::without_unclean_election_a_partition_waits_for_the_last_of_its_isr;
         elections::with_unclean_election_another_leads_and_the_old_leader_returns_and_truncates;
+        isr::an_isr_with_a_replica_of_a_former_life_is_refused;
     }
     kept = Kept {
         restarts::a_whole_cluster_comes_back_from_its_files_with_records_and_offsets takes Files;
