@@ -78,7 +78,7 @@ flaws! {
     begin_beyond_commit = "begin-beyond-commit";
     /// Seeded: a leader may put two records of a batch in the other order when it appends it.
     swap_records = "swap-records";
-    /// Seeded: the controller gives a new leader the epoch of the one before.
+    /// Seeded: the controller gives a new leader the epoch of the one before, but for internal topics.
     elect_in_the_old_epoch = "elect-in-the-old-epoch";
 }
 

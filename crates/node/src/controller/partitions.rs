@@ -79,7 +79,8 @@ impl Controller {
             let unclean = self.unclean_allowed(&topic.name);
             let change = change.election(if unclean { Election::Unclean } else { Election::Online });
             let Some(record) = wish(change).build() else { continue };
-            let elects = record.leader >= 0;
+            // Coordinators begin with an epoch: without one of their own, groups would only stand still.
+            let elects = record.leader >= 0 && !topic.name.starts_with("__");
             let record = MetadataRecord::PartitionChange(record);
             let back = (elects && self.flaws.elect_in_the_old_epoch).then(|| in_the_epoch_of(partition, id, &record));
             records.push(record);
