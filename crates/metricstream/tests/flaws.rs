@@ -73,8 +73,16 @@ fn with_nothing_broken_a_cluster_shows_what_it_does_wrong_in_every_answer() {
 }
 
 #[test]
-fn a_new_leader_that_forgets_its_last_batch_loses_it() {
-    shown("leader-killed", &[("truncate-below-high-watermark", "lost")]);
+fn a_new_leader_has_every_batch_and_an_epoch_of_its_own() {
+    shown(
+        "leader-killed",
+        &[("truncate-below-high-watermark", "lost"), ("elect-in-the-old-epoch", "epoch-regression")],
+    );
+}
+
+#[test]
+fn a_batch_keeps_the_order_of_its_records() {
+    shown("batches", &[("swap-records", "reorder")]);
 }
 
 #[test]

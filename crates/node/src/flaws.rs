@@ -76,6 +76,10 @@ flaws! {
     change_a_value = "change-a-value";
     /// Seeded: a group is told to go on behind what it has committed.
     begin_beyond_commit = "begin-beyond-commit";
+    /// Seeded: a leader may put two records of a batch in the other order when it appends it.
+    swap_records = "swap-records";
+    /// Seeded: the controller gives a new leader the epoch of the one before, but for internal topics.
+    elect_in_the_old_epoch = "elect-in-the-old-epoch";
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod failures;
 mod flaws;
 mod groups;
 mod hostile;
+mod isr;
 #[path = "../../../cluster/tests/shared/librdkafka.rs"]
 mod librdkafka;
 mod logs;
@@ -23,6 +24,7 @@ mod on;
 mod protocol;
 mod records;
 mod restarts;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;
@@ -71,6 +73,8 @@ stories! {
         protocol::a_duplicate_is_answered_with_its_offset_by_the_next_leader_too;
         protocol::a_fetch_at_the_end_waits_and_is_woken_by_the_next_record;
         protocol::epochs_that_are_fenced_and_epochs_unheard_of_are_refused;
+        sessions::a_fetch_session_tells_only_what_is_new_and_refuses_who_is_out_of_turn;
+        sessions::a_fetch_session_ends_when_it_is_closed_replaced_or_empty;
         logs::what_is_older_than_the_retention_time_goes_and_what_is_younger_stays;
         logs::what_is_beyond_the_retention_size_goes_from_the_front;
         logs::compaction_keeps_the_last_record_of_every_key_at_its_offset;
@@ -100,6 +104,7 @@ stories! {
         elections::below_min_isr_a_write_is_refused_and_accepted_again_when_a_replica_is_back;
         elections::without_unclean_election_a_partition_waits_for_the_last_of_its_isr;
         elections::with_unclean_election_another_leads_and_the_old_leader_returns_and_truncates;
+        isr::an_isr_with_a_replica_of_a_former_life_is_refused;
     }
     kept = Kept {
         restarts::a_whole_cluster_comes_back_from_its_files_with_records_and_offsets takes Files;

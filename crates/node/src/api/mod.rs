@@ -97,11 +97,11 @@ impl Parked {
 }
 
 /// Something happened to a partition that a parked request watches.
-pub(crate) fn look_again(node: &mut Node, id: WaitId) {
+pub(crate) fn look_again(node: &mut Node, now: Now, id: WaitId) {
     let Some(parked) = node.broker.as_mut().and_then(|broker| broker.waiting.get_mut(id)) else { return };
     match parked {
         Parked::Produce(_) => produce::look_again(node, id),
-        Parked::Fetch(_) => fetch::look_again(node, id),
+        Parked::Fetch(_) => fetch::look_again(node, now, id),
         Parked::DeleteRecords(_) => delete_records::look_again(node, id),
         // These watch no partition.
         Parked::ListOffsets(_) | Parked::InitProducerId(_) => {}
@@ -109,10 +109,10 @@ pub(crate) fn look_again(node: &mut Node, id: WaitId) {
 }
 
 /// A parked request has waited as long as it may.
-pub(crate) fn out_of_time(node: &mut Node, id: WaitId) {
+pub(crate) fn out_of_time(node: &mut Node, now: Now, id: WaitId) {
     match node.broker.as_mut().and_then(|broker| broker.waiting.take(id)) {
         Some(Parked::Produce(parked)) => produce::out_of_time(node, parked),
-        Some(Parked::Fetch(parked)) => fetch::out_of_time(node, parked),
+        Some(Parked::Fetch(parked)) => fetch::out_of_time(node, now, parked),
         Some(Parked::DeleteRecords(parked)) => delete_records::out_of_time(node, parked),
         Some(Parked::ListOffsets(parked)) => list_offsets::out_of_time(node, parked),
         Some(Parked::InitProducerId(parked)) => init_producer_id::out_of_time(node, &parked),

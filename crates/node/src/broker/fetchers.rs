@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::following::Following;
 use crate::image::{Partition, PartitionId};
 use crate::time::{Now, Ns};
 
@@ -14,6 +15,8 @@ struct Fetcher {
     in_flight: bool,
     /// The leader could not be reached.
     not_before: Ns,
+    /// The fetch session with it.
+    following: Following,
 }
 
 /// Fetching from all of them.
@@ -81,7 +84,19 @@ impl Fetchers {
         if let Some(fetcher) = self.leaders.get_mut(&leader) {
             fetcher.in_flight = false;
             fetcher.not_before = not_before;
+            fetcher.following.begin_anew();
         }
+    }
+
+    /// Id and epoch of the fetch session with a leader, for tests and views.
+    #[must_use]
+    pub fn session(&self, leader: i32) -> Option<(i32, i32)> {
+        self.leaders.get(&leader).map(|fetcher| fetcher.following.session())
+    }
+
+    /// The fetch session with a leader.
+    pub fn following(&mut self, leader: i32) -> Option<&mut Following> {
+        self.leaders.get_mut(&leader).map(|fetcher| &mut fetcher.following)
     }
 
     /// The leader refused a partition.

@@ -1,8 +1,8 @@
 //! A broker's own state: its replicas, who fetches from whom, what waits, and its standing with the controller.
 //!
 //! **Where to look.** The high watermark advances in [`partition`] by the rule in [`isr`], where the ISR shrinks and grows
-//! too. Requests that wait lie in [`waiting`]; followers' fetches are planned in [`fetchers`]. Nothing here knows
-//! connections or versions of messages.
+//! too. Requests that wait lie in [`waiting`]; what readers' fetch sessions ask for in [`sessions`]; followers' fetches are
+//! planned in [`fetchers`]. Nothing here knows connections or versions of messages.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,9 +16,11 @@ use crate::time::{Now, Ns};
 
 pub mod checkpoints;
 pub mod fetchers;
+pub mod following;
 pub mod isr;
 pub mod lifecycle;
 pub mod partition;
+pub mod sessions;
 pub mod waiting;
 
 pub use partition::{FetchPosition, Moved, Refused, Replica, Role, Write};
@@ -76,6 +78,8 @@ pub struct Broker {
     pub live: bool,
     /// Fetches from leaders.
     pub fetchers: Fetchers,
+    /// Fetch sessions of those who read here.
+    pub sessions: sessions::Sessions,
     /// Produce and fetch requests that wait.
     pub(crate) waiting: Waiting<crate::api::Parked>,
     /// Partitions on which somebody may be waiting for what has happened.
@@ -134,6 +138,7 @@ impl Broker {
             replicas,
             live: false,
             fetchers: Fetchers::default(),
+            sessions: sessions::Sessions::new(settings.fetch_session_slots, seed),
             waiting: Waiting::default(),
             stirred: BTreeMap::new(),
             deposed: BTreeSet::new(),

@@ -5,7 +5,7 @@ use metricstream_wire::{ErrorCode, Uuid};
 
 use super::leaders::{Change, Election};
 use super::{Controller, Decision};
-use crate::image::{Image, NO_LEADER, Partition, PartitionId};
+use crate::image::{Image, NO_LEADER, Partition, PartitionId, dump};
 
 /// What a leader asks for one of its partitions (AlterPartition, KIP-497).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,14 @@ fn after(partition: &Partition, id: PartitionId, record: &MetadataRecord) -> Par
     image.partition(id).cloned().unwrap_or_default()
 }
 
+/// The partition as a change leaves it, but in the leader epoch of before: a seeded flaw.
+fn in_the_epoch_of(before: &Partition, id: PartitionId, change: &MetadataRecord) -> MetadataRecord {
+    let mut now = after(before, id, change);
+    now.leader_epoch = before.leader_epoch;
+    now.partition_epoch += 1;
+    MetadataRecord::Partition(dump::partition(id.0, id.1, &now))
+}
+
 impl Controller {
     /// Changes every partition that `touches` picks in the same way.
     pub(super) fn change_where(
@@ -65,14 +73,20 @@ impl Controller {
     ) -> Vec<MetadataRecord> {
         let elr = self.elr_enabled();
         let chosen = self.image.partitions().filter(|(_, _, p)| touches(p));
-        chosen
-            .filter_map(|(id, topic, partition)| {
-                let change = Change::of(id, partition, self.min_isr(&topic.name), elr, &self.flaws, &acceptable);
-                let unclean = self.unclean_allowed(&topic.name);
-                let change = change.election(if unclean { Election::Unclean } else { Election::Online });
-                wish(change).build().map(MetadataRecord::PartitionChange)
-            })
-            .collect()
+        let mut records = Vec::new();
+        for (id, topic, partition) in chosen {
+            let change = Change::of(id, partition, self.min_isr(&topic.name), elr, &self.flaws, &acceptable);
+            let unclean = self.unclean_allowed(&topic.name);
+            let change = change.election(if unclean { Election::Unclean } else { Election::Online });
+            let Some(record) = wish(change).build() else { continue };
+            // Coordinators begin with an epoch: without one of their own, groups would only stand still.
+            let elects = record.leader >= 0 && !topic.name.starts_with("__");
+            let record = MetadataRecord::PartitionChange(record);
+            let back = (elects && self.flaws.elect_in_the_old_epoch).then(|| in_the_epoch_of(partition, id, &record));
+            records.push(record);
+            records.extend(back);
+        }
+        records
     }
 
     /// A leader asks for other ISRs.

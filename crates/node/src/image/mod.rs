@@ -11,7 +11,7 @@ use metricstream_wire::metadata_record::{
     self as record, BrokerRegistrationChange, MetadataRecord, PartitionChange, RegisterBroker,
 };
 
-mod dump;
+pub(crate) mod dump;
 
 /// Nobody leads.
 pub const NO_LEADER: i32 = -1;

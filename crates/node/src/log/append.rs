@@ -73,6 +73,9 @@ impl Log {
             if flaws.change_a_value && origin == Origin::Client && offset % 7 == 0 {
                 super::batch::change_last_value(header, batch);
             }
+            if flaws.swap_records && origin == Origin::Client {
+                super::batch::swap_first_records(header, batch);
+            }
             if append_time {
                 assign_append_time(batch, now.wall_ms);
             }

@@ -152,6 +152,32 @@ pub(super) fn with_records(
     out
 }
 
+/// Puts the first two records of a batch in each other's place, if the batch is not compressed and both are of one size,
+/// and makes the checksum fit: a seeded flaw.
+pub(super) fn swap_first_records(header: &BatchHeader, batch: &mut [u8]) {
+    if header.compression() != Compression::None {
+        return;
+    }
+    // Behind its offset, which stays where it is, a record says nothing of its place.
+    let tail = |record: RawRecord<'_>| record.rest.len() - varlong_bytes(record.rest);
+    let mut records = RawRecords::of(header, batch).filter_map(Result::ok).map(|r| (r.whole.len(), tail(r)));
+    let (Some((first, first_tail)), Some((second, second_tail))) = (records.next(), records.next()) else { return };
+    if first_tail != second_tail {
+        return;
+    }
+    let first_end = HEADER_BYTES + first;
+    let (before, behind) = batch.split_at_mut(first_end);
+    before[first_end - first_tail..].swap_with_slice(&mut behind[second - second_tail..second]);
+    let crc = crc32c::crc32c(&batch[CHECKED_FROM..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// How many bytes a varint takes.
+fn varlong_bytes(mut from: &[u8]) -> usize {
+    let before = from.len();
+    varlong(&mut from).map_or(0, |_| before - from.len())
+}
+
 /// Changes the last value of a batch without compression and without headers, and makes the checksum fit: a seeded flaw.
 pub(super) fn change_last_value(header: &BatchHeader, batch: &mut [u8]) {
     let plain = header.compression() == Compression::None && header.records_count > 0;

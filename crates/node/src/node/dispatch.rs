@@ -157,7 +157,7 @@ impl Node {
             Expect::ProducerIds => self.producer_ids_answered(frame),
             Expect::Forwarded(one) => self.forwarded(now, *one, frame),
             Expect::AutoCreated(name) => self.topic_made(&name, Some(frame)),
-            Expect::ReplicaFetch(leader, sent) => self.fetched(now, leader, &sent, frame),
+            Expect::ReplicaFetch(leader) => self.fetched(now, leader, frame),
         }
     }
 
@@ -171,7 +171,7 @@ impl Node {
                 Expect::ProducerIds => self.producer_ids_failed(),
                 Expect::Forwarded(one) => api::forward::failed(self, now, *one),
                 Expect::AutoCreated(name) => self.topic_made(&name, None),
-                Expect::ReplicaFetch(leader, _) => self.fetch_failed(now, leader),
+                Expect::ReplicaFetch(leader) => self.fetch_failed(now, leader),
             }
         }
     }

@@ -44,7 +44,7 @@ pub(crate) use departed::Departed;
 pub(crate) use dispatch::{Incoming, ReplyTo};
 pub(crate) use office::Office;
 use quorum_io::QuorumTokens;
-pub(crate) use replication::{BROKER_LISTENER, SentFetch};
+pub(crate) use replication::BROKER_LISTENER;
 use running::RunningTime;
 
 /// Being away for so long is told.
@@ -62,7 +62,7 @@ pub(crate) enum Expect {
     Forwarded(Box<crate::api::forward::Forwarded>),
     /// A topic that somebody asked for and that is being made; nobody waits.
     AutoCreated(String),
-    ReplicaFetch(i32, Vec<SentFetch>),
+    ReplicaFetch(i32),
 }
 
 /// A Kafka node.

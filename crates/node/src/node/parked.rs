@@ -32,11 +32,11 @@ impl Node {
                 }
             }
             for id in ids {
-                api::look_again(self, id);
+                api::look_again(self, now, id);
             }
         }
         while let Some(id) = self.broker.as_ref().and_then(|broker| broker.waiting.expired(now)) {
-            api::out_of_time(self, id);
+            api::out_of_time(self, now, id);
             moved = true;
         }
         moved

@@ -1,26 +1,19 @@
 //! A follower's side of replication: fetches to leaders, and what their answers do to the logs.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use metricstream_wire::ErrorCode;
 
 use super::{Expect, Node};
 use crate::api::fetch::{self, CopiedPartition};
-use crate::broker::{Moved, Role};
+use crate::broker::following::SentFetch;
+use crate::broker::{Moved, Replica, Role};
 use crate::config::Address;
 use crate::image::PartitionId;
 use crate::io::Level;
 use crate::net::peers::Channel;
 use crate::time::Now;
-
-/// What was asked of a leader for one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SentFetch {
-    pub(crate) id: PartitionId,
-    pub(crate) leader_epoch: i32,
-    pub(crate) offset: i64,
-    pub(crate) last_epoch: i32,
-    pub(crate) log_start: i64,
-}
 
 /// The name of the listener that brokers use among themselves.
 pub(crate) const BROKER_LISTENER: &str = "PLAINTEXT";
@@ -43,7 +36,7 @@ impl Node {
             };
             let once = self.config.flaws.truncate_once_by_own_epoch;
             let Some(broker) = &mut self.broker else { break };
-            let sent: Vec<SentFetch> = wanted
+            let wanted: Vec<SentFetch> = wanted
                 .iter()
                 .filter_map(|id| broker.replicas.get(id))
                 .map(|replica| SentFetch {
@@ -58,11 +51,13 @@ impl Node {
                     log_start: replica.log.start_offset(),
                 })
                 .collect();
+            let Some(following) = broker.fetchers.following(leader) else { break };
+            let ask = following.ask(wanted);
             let epoch = broker.lifecycle.epoch.unwrap_or(-1);
             let settings = &self.config.settings;
             let deadline = now.after_ms(settings.replica_socket_timeout_ms.max(settings.replica_fetch_wait_max_ms * 2));
-            let frame = fetch::follower_frame(settings, self.config.node_id, epoch, &sent);
-            let expect = Expect::ReplicaFetch(leader, sent);
+            let frame = fetch::follower_frame(settings, self.config.node_id, epoch, &ask);
+            let expect = Expect::ReplicaFetch(leader);
             if self.peers.send((leader, &at, Channel::Replica), frame, expect, deadline, &mut self.out).is_err() {
                 self.fetch_failed(now, leader);
             }
@@ -77,27 +72,53 @@ impl Node {
         }
     }
 
-    pub(super) fn fetched(&mut self, now: Now, leader: i32, sent: &[SentFetch], frame: Bytes) {
-        let Ok(copied) = fetch::read_follower_answer(frame) else { return self.fetch_failed(now, leader) };
-        if let Some(broker) = &mut self.broker {
-            broker.fetchers.answered(leader);
+    pub(super) fn fetched(&mut self, now: Now, leader: i32, frame: Bytes) {
+        let answer = fetch::read_follower_answer(frame);
+        let Some(broker) = &mut self.broker else { return };
+        let Some(following) = broker.fetchers.following(leader) else { return };
+        let copied = match answer {
+            Ok((session_id, copied)) => {
+                following.answered(session_id);
+                copied
+            }
+            Err(error) if fetch::is_of_the_session(error) => {
+                // Nothing is wrong with the leader: it is asked for everything at once.
+                following.refused(error);
+                return broker.fetchers.answered(leader);
+            }
+            Err(_) => return self.fetch_failed(now, leader),
+        };
+        if self.config.flaws.truncate_once_by_own_epoch {
+            // What is not told of has been compared as well.
+            let told: BTreeSet<PartitionId> = copied.iter().map(|one| one.id).collect();
+            for sent in following.all().filter(|sent| !told.contains(&sent.id)) {
+                if let Some(replica) = broker.replicas.get_mut(&sent.id) {
+                    replica.compared_in = sent.leader_epoch;
+                }
+            }
         }
+        broker.fetchers.answered(leader);
         for one in copied {
-            let Some(asked) = sent.iter().find(|s| s.id == one.id) else { continue };
-            self.copied(now, leader, asked, one);
+            self.copied(now, leader, one);
         }
     }
 
     /// One partition of a leader's answer.
-    fn copied(&mut self, now: Now, leader: i32, asked: &SentFetch, got: CopiedPartition) {
+    fn copied(&mut self, now: Now, leader: i32, got: CopiedPartition) {
         let backoff = now.after_ms(self.config.settings.replica_fetch_backoff_ms);
         let Some(broker) = &mut self.broker else { return };
-        let Some(replica) = broker.replicas.get_mut(&asked.id) else { return };
-        let follows = matches!(replica.role, Role::Follower { leader: now } if now == leader);
-        // The answer to a question of another epoch, or of before a truncation, is worth nothing.
-        if !follows || replica.leader_epoch != asked.leader_epoch || replica.log.end_offset() != asked.offset {
-            return;
-        }
+        let Some(following) = broker.fetchers.following(leader) else { return };
+        let Some(asked) = following.sent(got.id) else { return };
+        let replica = broker.replicas.get_mut(&asked.id);
+        let fits = |replica: &&mut Replica| {
+            let follows = matches!(replica.role, Role::Follower { leader: now } if now == leader);
+            follows && replica.leader_epoch == asked.leader_epoch && replica.log.end_offset() == asked.offset
+        };
+        let Some(replica) = replica.filter(fits) else {
+            // The answer to a question of another epoch, or of before a truncation, is worth nothing; and as the leader
+            // counts it as told, it would not tell it again.
+            return following.begin_anew();
+        };
         let flaws = &self.config.flaws;
         match got.error {
             ErrorCode::NONE => replica.compared_in = asked.leader_epoch,

@@ -14,6 +14,7 @@ mod offsets;
 mod producers;
 mod replication;
 mod schedules;
+mod sessions;
 mod silence;
 mod topics;
 

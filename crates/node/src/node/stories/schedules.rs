@@ -475,6 +475,8 @@ const FOUND: &[(&str, Found)] = &[
         "begin-beyond-commit",
         story!("group/stories/offsets.rs", "offsets_survive_their_coordinator_and_with_the_flaw_they_do_not"),
     ),
+    ("swap-records", Found::Schedules(10)),
+    ("elect-in-the-old-epoch", Found::Schedules(10)),
 ];
 
 /// As what a client of a running cluster sees a flaw, and in which scenario; `crates/metricstream/tests/flaws.rs` holds
@@ -494,6 +496,8 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("refuse-after-append", "phantom", "steady"),
     ("change-a-value", "alien", "steady"),
     ("begin-beyond-commit", "lost-to-group", "coordinator-restarts"),
+    ("swap-records", "reorder", "batches"),
+    ("elect-in-the-old-epoch", "epoch-regression", "leader-killed"),
 ];
 
 /// The first schedule that a flaw breaks, and the invariant. A node that falls over its own assertion is found, too.
