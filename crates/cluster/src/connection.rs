@@ -41,6 +41,8 @@ pub(crate) struct Handle {
     waiting: Arc<AtomicUsize>,
     /// Where the link may have rules.
     shaped: Option<Lane>,
+    /// Who is at the other end.
+    pub(crate) peer: Party,
 }
 
 impl Handle {
@@ -105,7 +107,7 @@ pub(crate) fn serve(stream: TcpStream, conn: ConnId, peer: Party, shaped: bool, 
     };
     let reader = tokio::spawn(reader.run()).abort_handle();
     tokio::spawn(writer.run());
-    Handle { frames, reading, reader, to, waiting, shaped: lane(around.own, peer) }
+    Handle { frames, reading, reader, to, waiting, shaped: lane(around.own, peer), peer }
 }
 
 struct Reader {

@@ -114,6 +114,18 @@ impl Running {
     }
 }
 
+/// The connections of a node. When a process dies, the kernel closes all of them within microseconds; here their tasks end
+/// one after the other, on a busy machine over milliseconds. Those to other nodes end first, so that no client hears of a
+/// death before the cluster can.
+#[derive(Default)]
+struct Connections(BTreeMap<ConnId, Handle>);
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.0.retain(|_, handle| handle.peer == CLIENTS);
+    }
+}
+
 struct Driver {
     node: Node,
     id: i32,
@@ -125,7 +137,7 @@ struct Driver {
     around: Surroundings,
     listeners: Vec<(TcpListener, Listener)>,
     connections_max: usize,
-    connections: BTreeMap<ConnId, Handle>,
+    connections: Connections,
     accepted: u64,
     wake: Option<u64>,
     paused: bool,
@@ -162,7 +174,7 @@ impl Driver {
             around,
             listeners: parts.listeners,
             connections_max: parts.connections_max,
-            connections: BTreeMap::new(),
+            connections: Connections::default(),
             accepted: 0,
             wake: None,
             paused: false,
@@ -207,7 +219,7 @@ impl Driver {
             }
         }
         drop(acceptors);
-        self.connections.clear();
+        drop(self.connections);
         // Without a reason it is the end of a controlled shutdown, for which somebody waits.
         if let (Some(on_end), Some(why)) = (self.on_end.take(), self.halted.as_deref().filter(|why| !why.is_empty())) {
             on_end(why);
@@ -255,7 +267,7 @@ impl Driver {
     fn message(&mut self, message: ToNode) {
         match message {
             ToNode::Input(Input::Closed { conn, why }, _) => {
-                if self.connections.remove(&conn).is_some() {
+                if self.connections.0.remove(&conn).is_some() {
                     self.feed(Input::Closed { conn, why });
                 }
             }
@@ -275,7 +287,7 @@ impl Driver {
     }
 
     fn accept(&mut self, stream: TcpStream, door: Listener) {
-        if self.connections.len() >= self.connections_max {
+        if self.connections.0.len() >= self.connections_max {
             return;
         }
         let from = stream.peer_addr().ok();
@@ -286,7 +298,7 @@ impl Driver {
         let conn = ConnId(self.accepted);
         // Links between nodes are shaped by whoever connected.
         let handle = serve(stream, conn, peer, peer == CLIENTS && door == Listener::Broker, &self.around);
-        self.connections.insert(conn, handle);
+        self.connections.0.insert(conn, handle);
         self.feed(Input::Accepted { conn, listener: door });
     }
 
@@ -310,7 +322,7 @@ impl Driver {
         match stream {
             Some(stream) => {
                 let handle = serve(stream, conn, node, true, &self.around);
-                self.connections.insert(conn, handle);
+                self.connections.0.insert(conn, handle);
                 self.feed(Input::Connected { conn });
             }
             None => self.feed(Input::Closed { conn, why: Closed::Refused }),
@@ -337,7 +349,7 @@ impl Driver {
         match output {
             Output::Send { conn, parts } => self.send(conn, parts),
             Output::Connect { conn, node, host, port } => self.connect(conn, node, host, port),
-            Output::Close { conn } => drop(self.connections.remove(&conn)),
+            Output::Close { conn } => drop(self.connections.0.remove(&conn)),
             Output::PauseReading { conn } => self.reading(conn, false),
             Output::ResumeReading { conn } => self.reading(conn, true),
             Output::Storage(op) => self.storage(op),
@@ -350,7 +362,7 @@ impl Driver {
     }
 
     fn send(&mut self, conn: ConnId, parts: Vec<Part>) {
-        let Some(handle) = self.connections.get(&conn) else { return };
+        let Some(handle) = self.connections.0.get(&conn) else { return };
         let mut frame = Vec::with_capacity(parts.len());
         for part in parts {
             let bytes = match part {
@@ -363,7 +375,7 @@ impl Driver {
                     // The length is promised already: the connection cannot go on.
                     let text = format!("a cold read failed: {failure}");
                     (self.sink)(self.id, Event::Log { level: Level::Error, text });
-                    self.connections.remove(&conn);
+                    self.connections.0.remove(&conn);
                     return self.feed(Input::Closed { conn, why: Closed::ByDriver });
                 }
             }
@@ -384,7 +396,7 @@ impl Driver {
     }
 
     fn reading(&self, conn: ConnId, may: bool) {
-        if let Some(handle) = self.connections.get(&conn) {
+        if let Some(handle) = self.connections.0.get(&conn) {
             handle.reading.send_replace(may);
         }
     }

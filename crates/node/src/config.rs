@@ -311,8 +311,8 @@ settings! {
         /// again, drawn; −1 waits for the fetch timeout, as Kafka does.
         elect_after_disconnect_ms: i64 = "metricstream.elect.after.disconnect.ms", -1;
         /// Ours: a question for metadata about a leader whose connection to the broker that is asked has closed waits for the
-        /// next leader, at most until this long after, and a broker that is fenced is listed for this much longer; −1 answers
-        /// at once with the old leader, and lists no broker that is fenced, as Kafka does.
+        /// next leader, at most until this long after, and the first answer on each connection lists a broker that was fenced
+        /// less long ago; −1 answers at once with the old leader, and lists no broker that is fenced, as Kafka does.
         metadata_wait_after_disconnect_ms: i64 = "metricstream.metadata.wait.after.disconnect.ms", -1;
         /// Ours: bytes of each partition's log that are kept in memory for reading; older ones are read from the store.
         log_cache_bytes: i64 = "metricstream.log.cache.bytes", 67_108_864;

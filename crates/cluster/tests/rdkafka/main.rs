@@ -2,6 +2,7 @@
 //! engine must do alike is in the conformance suite of `engine`.
 
 mod black_hole;
+mod departed;
 mod disks;
 mod hostile;
 #[path = "../shared/librdkafka.rs"]

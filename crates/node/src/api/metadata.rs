@@ -3,6 +3,8 @@
 //! Where closed connections are evidence of death, answers about a leader that has just died wait for the next one, and it
 //! stays listed for a while (`node/departed.rs`).
 
+use std::collections::BTreeSet;
+
 use metricstream_wire::ErrorCode;
 use metricstream_wire::api::metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
@@ -47,7 +49,7 @@ pub(crate) fn answer(node: &mut Node, now: Now, to: &ReplyTo, body: MetadataRequ
         asked.iter().map(|t| one(node, now, t, body.allow_auto_topic_creation, version)).collect()
     };
     let answer = MetadataResponse {
-        brokers: brokers(node, now),
+        brokers: brokers(&node.image, &node.departed.still_listed(now, to.conn())),
         cluster_id: Some(node.config.cluster_id.clone()),
         controller_id: told_controller(node),
         topics,
@@ -56,9 +58,9 @@ pub(crate) fn answer(node: &mut Node, now: Now, to: &ReplyTo, body: MetadataRequ
     node.respond::<MetadataRequest>(to, &answer);
 }
 
-/// Where brokers listen that are not fenced, or were not until just now.
-fn brokers(node: &Node, now: Now) -> Vec<MetadataBroker> {
-    let up = node.image.brokers.values().filter(|b| !b.fenced || node.departed.is_listed(now, b.id));
+/// Where brokers listen that are not fenced, or told of all the same.
+fn brokers(image: &Image, still_listed: &BTreeSet<i32>) -> Vec<MetadataBroker> {
+    let up = image.brokers.values().filter(|b| !b.fenced || still_listed.contains(&b.id));
     up.filter_map(|b| {
         let at = b.endpoints.iter().find(|e| e.name == BROKER_LISTENER)?;
         let port = i32::from(at.port);

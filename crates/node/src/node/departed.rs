@@ -3,10 +3,11 @@
 //!
 //! * A question for metadata that comes between the end of a leader's connection and the election of the next one waits for
 //!   that election. The answer would be out of date at once, and librdkafka asks again only after up to a second.
-//! * A broker that was fenced stays in the list of brokers for a moment; in Kafka it stays until its session ends. librdkafka
-//!   closes down whatever is not listed any more, and when that happens together with a change of leader, it takes the
-//!   partition away from the new leader, until it looks at all topics again. Not for longer: it also starts afresh with a
-//!   broker that comes back only if it was not listed meanwhile, and else waits up to `reconnect.backoff.max.ms` for it.
+//! * A broker that was fenced stays in the list of brokers for that long, in the first answer on each connection; in Kafka it
+//!   stays until its session ends. librdkafka closes down whatever is not listed any more, and when that happens together
+//!   with a change of leader, it takes the partition away from the new leader, until it looks at all topics again. In later
+//!   answers it is gone: with a broker that was closed down librdkafka begins anew when it comes back, where it would else
+//!   wait for up to `reconnect.backoff.max.ms` (10 s) before it connects.
 //!
 //! Nothing is told that is not so: who leads comes from committed metadata, and so do endpoints.
 
@@ -31,13 +32,21 @@ struct Waiting {
     until: Ns,
 }
 
+/// A broker that is fenced and still told of.
+#[derive(Debug)]
+struct Listed {
+    until: Ns,
+    /// Who was told of it since.
+    told: BTreeSet<ConnId>,
+}
+
 /// Brokers that have just died, and who asks for what they led.
 #[derive(Debug, Default)]
 pub(crate) struct Departed {
     /// Nodes whose connections ended, and when; nothing is decided about them yet as far as this node knows.
     evident: BTreeMap<i32, Ns>,
-    /// Brokers that are fenced, and until when they are listed all the same.
-    listed: BTreeMap<i32, Ns>,
+    /// Brokers that are fenced and listed for a while all the same.
+    listed: BTreeMap<i32, Listed>,
     waiting: Vec<Waiting>,
     /// Something was decided since the waiting ones were looked at.
     moved: bool,
@@ -57,6 +66,9 @@ impl Departed {
     /// The client is gone.
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.waiting.retain(|one| one.to.conn() != conn);
+        for one in self.listed.values_mut() {
+            one.told.remove(&conn);
+        }
     }
 
     /// When a question is answered at the latest.
@@ -64,9 +76,10 @@ impl Departed {
         self.waiting.iter().map(|one| one.until).min().unwrap_or(Ns::MAX)
     }
 
-    /// Whether a fenced broker is listed all the same.
-    pub(crate) fn is_listed(&self, now: Now, broker: i32) -> bool {
-        self.listed.get(&broker).is_some_and(|until| !now.reached(*until))
+    /// The fenced brokers of which the next answer on a connection tells all the same.
+    pub(crate) fn still_listed(&mut self, now: Now, conn: ConnId) -> BTreeSet<i32> {
+        self.listed.retain(|_, one| !now.reached(one.until));
+        self.listed.iter_mut().filter_map(|(id, one)| one.told.insert(conn).then_some(*id)).collect()
     }
 }
 
@@ -133,7 +146,8 @@ impl Node {
             match known {
                 Some(b) if b.fenced => {
                     if live && listed_ms >= 0 && !b.in_controlled_shutdown && before.contains(id) {
-                        self.departed.listed.insert(*id, now.after_ms(listed_ms));
+                        let until = now.after_ms(listed_ms);
+                        self.departed.listed.insert(*id, Listed { until, told: BTreeSet::new() });
                     }
                 }
                 _ => {

@@ -31,9 +31,15 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.fast.interval.ms", "20"),
 ];
 
-/// One more: without it a client whose first question after the kill comes before the election asks again only at its next
-/// look at all topics, once a second; the same where its thread for the dead broker, on its way out, takes the partition
-/// back from the new leader, which it does whenever the answer that names the new leader no longer lists the dead broker.
+/// How often leaders are killed with [`SETTINGS`] alone. librdkafka doubles its wait before it connects to a broker with every
+/// attempt, good or bad, from `reconnect.backoff.ms` (100) up to `reconnect.backoff.max.ms` (10 s), and begins anew only where
+/// nothing was due for as long as that: a broker that dies more often is waited for, however quickly it leads again.
+pub(super) const EVERY: Duration = Duration::from_secs(12);
+
+/// One more setting, with which leaders may be killed in quick succession.
+pub(super) const RECONNECTS: (&str, &str) = ("reconnect.backoff.max.ms", "100");
+
+/// Or this one: who asks all the time hears that a broker is gone, and begins anew with it when it is back.
 pub(super) const ASKS_AGAIN: (&str, &str) = ("topic.metadata.refresh.interval.ms", "50");
 
 #[derive(Debug, Default)]
@@ -112,6 +118,13 @@ impl Heard {
     }
 }
 
+/// Which leaders are killed: how many, and how long after one another at least.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kills {
+    pub(super) count: u32,
+    pub(super) every: Duration,
+}
+
 /// Kills the leader so many times; how long writes stopped each time, ms, the shortest first.
 ///
 /// With `contexts` the client's own log of these goes to standard error (librdkafka's `debug`), the time since the last
@@ -120,7 +133,7 @@ pub(super) fn kills(
     peer: &Peer,
     topic: &str,
     settings: &[(&str, &str)],
-    count: u32,
+    wanted: Kills,
     contexts: Option<&str>,
 ) -> anyhow::Result<Vec<f64>> {
     peer.create_topic(topic, 1)?;
@@ -137,7 +150,9 @@ pub(super) fn kills(
     let (ended, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| send(&producer, topic, &sent, &ended));
-        let gaps = (0..count).map(|_| one_kill(peer, topic, &heard, &sent)).collect::<anyhow::Result<Vec<f64>>>();
+        let gaps = (0..wanted.count)
+            .map(|_| one_kill(peer, topic, &heard, &sent, wanted.every))
+            .collect::<anyhow::Result<Vec<f64>>>();
         ended.store(true, Ordering::Relaxed);
         let mut gaps = gaps?;
         gaps.sort_by(f64::total_cmp);
@@ -160,8 +175,10 @@ fn send(producer: &ThreadedProducer<Heard>, topic: &str, sent: &AtomicUsize, end
     }
 }
 
-fn one_kill(peer: &Peer, topic: &str, heard: &Heard, sent: &AtomicUsize) -> anyhow::Result<f64> {
+fn one_kill(peer: &Peer, topic: &str, heard: &Heard, sent: &AtomicUsize, every: Duration) -> anyhow::Result<f64> {
     heard.longest_gap(sent.load(Ordering::Relaxed))?;
+    let last = heard.0.lock().unwrap_or_else(PoisonError::into_inner).since;
+    std::thread::sleep(last.map_or(Duration::ZERO, |last| every.saturating_sub(last.elapsed())));
     let leader = peer.leader(topic)?;
     heard.begin();
     peer.kill(leader)?;

@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// How many leaders of the embedded cluster are killed
     #[arg(long)]
     kills: Option<u32>,
+    /// Seconds between two kills, at least, where the client has only the settings that the goal names
+    #[arg(long)]
+    kill_every_s: Option<u64>,
     /// Write the table as Markdown to this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -155,7 +158,7 @@ fn measure(rows: &[Row], effort: &Effort, args: &Args, folder: &Path) -> anyhow:
             Row::Memory => memory(&mut kafka).map(|line| vec![line]),
             Row::Produce => produce(effort, &mut kafka).map(|line| vec![line]),
             Row::Latency => latency(effort, &mut kafka).map(|line| vec![line]),
-            Row::Failover => failover(effort, &mut kafka, args.client_log.as_deref()),
+            Row::Failover => failover(effort, &mut kafka, args),
         };
         match measured {
             Ok(measured) => lines.extend(measured),
@@ -321,26 +324,32 @@ fn latency(effort: &Effort, kafka: &mut Kafka<'_>) -> anyhow::Result<Line> {
     })
 }
 
-/// With the settings that the goal names, and with one more.
-fn failover(effort: &Effort, kafka: &mut Kafka<'_>, client_log: Option<&str>) -> anyhow::Result<Vec<Line>> {
-    let named = failover::SETTINGS.to_vec();
-    let more = [failover::SETTINGS, &[failover::ASKS_AGAIN]].concat();
+/// With the settings that the goal names, and with one more in quick succession.
+fn failover(effort: &Effort, kafka: &mut Kafka<'_>, args: &Args) -> anyhow::Result<Vec<Line>> {
+    let every = args.kill_every_s.map_or(failover::EVERY, Duration::from_secs);
+    let with = |more| ([failover::SETTINGS, &[more]].concat(), Duration::ZERO);
+    let clients = [with(failover::RECONNECTS), with(failover::ASKS_AGAIN), (failover::SETTINGS.to_vec(), every)];
     let mut lines = Vec::new();
-    for (number, client) in [named, more].iter().enumerate() {
+    for (number, (client, every)) in clients.iter().enumerate() {
+        let kills = |count| failover::Kills { count, every: *every };
         let peer = Peer::ours()?;
         let topic = format!("failover-{number}");
-        let gaps = failover::kills(&peer, &topic, client, effort.kills, client_log)?;
+        let gaps = failover::kills(&peer, &topic, client, kills(effort.kills), args.client_log.as_deref())?;
         eprintln!("  ours  {gaps:.0?}, load average {}", load_average()?);
         peer.stop();
         let theirs = match kafka.get(Jvm::QuickStart)? {
-            Some(peer) => Some(failover::kills(peer, &topic, client, effort.kafka_kills, None)?),
+            Some(peer) => Some(failover::kills(peer, &topic, client, kills(effort.kafka_kills), None)?),
             None => None,
         };
         // Nearest rank: of fifty the largest.
         let p99_ms = gaps[(gaps.len() * 99).div_ceil(100) - 1];
         lines.push(Line {
             quantity: "unavailability after a leader is killed",
-            client: format!("librdkafka, one partition, 1,000 msg/s, {}", settings(client)),
+            client: format!(
+                "librdkafka, one partition, 1,000 msg/s, {}; a kill {}",
+                settings(client),
+                if every.is_zero() { "about once a second".to_owned() } else { format!("every {} s", every.as_secs()) }
+            ),
             ours: format!("{p99_ms:.0} ms p99, {:.0} ms p50, {} kills", median(gaps.clone()), gaps.len()),
             kafka: or_none(theirs.map(|gaps| {
                 let all: Vec<String> = gaps.iter().map(|ms| format!("{:.1} s", ms / 1e3)).collect();
