@@ -42,13 +42,13 @@ pub(crate) fn windows(judge: &Judge<'_>, writes: (&Gaps, Ends<'_>), reads: (&Gap
     let mut of_reads = judge.windows("read", reads.0, reads.1);
     for read in of_reads.iter_mut().filter(|read| read.fault.is_none() && read.cause.is_none()) {
         // Where nothing was written there was nothing to read.
-        let around_s = seconds(AROUND_US);
-        let unwritten = rows.iter().find(|write| {
-            let until_s = write.from_s + write.duration_s + around_s;
-            (&write.topic, write.partition) == (&read.topic, read.partition)
-                && (write.from_s - around_s..=until_s).contains(&read.from_s)
-        });
-        if let Some(write) = unwritten {
+        let both_s = |write: &Unavailability| {
+            let until_s = (write.from_s + write.duration_s).min(read.from_s + read.duration_s);
+            until_s - write.from_s.max(read.from_s)
+        };
+        let same = |write: &&Unavailability| (&write.topic, write.partition) == (&read.topic, read.partition);
+        let unwritten = rows.iter().filter(same).max_by(|a, b| both_s(a).total_cmp(&both_s(b)));
+        if let Some(write) = unwritten.filter(|write| both_s(write) * 2.0 >= read.duration_s) {
             (read.fault, read.cause, read.held_s) = (write.fault.clone(), write.cause, write.held_s);
         }
     }

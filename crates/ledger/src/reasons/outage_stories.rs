@@ -217,6 +217,23 @@ fn a_stall_into_which_the_fault_falls_was_not_begun_by_it() {
 }
 
 #[test]
+fn reads_share_the_fault_of_the_writes_that_were_missing_and_of_no_others() {
+    // A stall of everything begins 90 ms after the outage is over.
+    let stalls = [(KILL, KILL + 700 * MS), (KILL + 790 * MS, KILL + 1_700 * MS)];
+    let rows = Story::new(killed(700 * MS), &stalls).fast(700).measured().unavailability;
+    for op in ["write", "read"] {
+        let faults = rows.iter().filter(|row| row.op == op && row.partition == 0).map(|row| row.fault.as_deref());
+        assert_eq!(faults.collect::<Vec<_>>(), [Some("kill-2"), Some("kill-2")], "near enough to be heard late: {op}");
+    }
+    let stalls = [(KILL, KILL + 700 * MS), (KILL + 990 * MS, KILL + 1_900 * MS)];
+    let rows = Story::new(killed(700 * MS), &stalls).fast(700).measured().unavailability;
+    for op in ["write", "read"] {
+        let faults = rows.iter().filter(|row| row.op == op && row.partition == 0).map(|row| row.fault.as_deref());
+        assert_eq!(faults.collect::<Vec<_>>(), [Some("kill-2"), None], "{op}");
+    }
+}
+
+#[test]
 fn leadership_that_is_given_back_stops_writes_without_being_the_faults_doing() {
     let mut events = killed(8_600 * MS);
     events.push(healed(20 * S, "kill-2", "start-2", &[2]));

@@ -41,7 +41,9 @@ pub(crate) fn healed(kind: &str, by: &str, ids: &[i32], engine: &str) -> String 
 
 /// Whether a note only tells that the process ended that a fault was to end: the fault is told as well, and says more.
 pub(crate) fn tells_expected_end(note: &str) -> bool {
-    note.strip_prefix("node ").and_then(|rest| rest.split_once(' ')).is_some_and(|(_, what)| what.starts_with("ended: "))
+    note.strip_prefix("node ")
+        .and_then(|rest| rest.split_once(' '))
+        .is_some_and(|(_, what)| what.starts_with("ended: "))
 }
 
 fn done(kind: &str, engine: &str) -> String {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use metricstream_ledger::result::{FaultRow, Hindrance, Latency, Phase, RunResult, Unavailability};
+use metricstream_ledger::result::{Failover, FaultRow, Hindrance, Latency, Phase, RunResult, Unavailability};
 
 use super::{Block, Section, Tone, section};
 use crate::tally::{nodes, spread, spread_text};
@@ -231,9 +231,12 @@ pub(super) fn writes_stopped(result: &RunResult) -> Option<String> {
         let long = format!("{}{}", at_least(&others, longest_s), seconds(longest_s));
         let when = when(result, first);
         let when = when.split(',').next().unwrap_or_default();
-        told.push(match told.is_empty() {
-            true => format!("writes stopped for {long} {when}, which nothing of the run explains"),
-            false => format!("and for {long} {when}, unexplained"),
+        let overloaded = first.delay_ms > 0.0;
+        told.push(match (told.is_empty(), overloaded) {
+            (true, true) => format!("writes stopped for {long} {when}: this machine was overloaded"),
+            (true, false) => format!("writes stopped for {long} {when}, which nothing of the run explains"),
+            (false, true) => format!("and for {long} {when}: this machine was overloaded"),
+            (false, false) => format!("and for {long} {when}, unexplained"),
         });
     }
     (!told.is_empty()).then(|| told.join("; "))
@@ -249,7 +252,15 @@ fn decided(result: &RunResult, row: &Unavailability) -> String {
         (Some(timer), ..) if !late => format!(": {timer} decided"),
         (None, Some(Hindrance::Leader), Some(held_s)) if held_s * 2.0 < row.duration_s => {
             let rest = seconds(row.duration_s - held_s);
-            format!(": another leader stood after {}, clients went on to it {rest} later", seconds(held_s))
+            let of_it = |failover: &&Failover| {
+                failover.fault == row.fault && failover.topic == row.topic && failover.partition == row.partition
+            };
+            // From the fault on, as everywhere; the window began with the last acknowledgement before it.
+            let elected = result.failovers.iter().find(of_it).and_then(|of| Some(of.elected_s? - of.fault_s?));
+            format!(
+                ": another leader stood after {}, clients went on to it {rest} later",
+                seconds(elected.unwrap_or(held_s))
+            )
         }
         _ => String::new(),
     }
@@ -264,32 +275,36 @@ fn waited_in(result: &RunResult, row: &Latency) -> Option<String> {
     let phase = result.phases.iter().find(|phase| phase.name == row.phase)?;
     let max_s = row.max_ms? / 1_000.0;
     let (through, inside) = longest_waits(result, phase, max_s);
+    let inside = inside.filter(|gap| !explained(gap));
     let first = "a send belongs to the phase in which it was wanted";
     let name = &row.phase;
     let stall = |gap: &Unavailability| {
-        format!("{} without an acknowledgement at {}", seconds(gap.duration_s), seconds(gap.from_s))
+        let when = when(result, gap);
+        format!("{} without an acknowledgement at {}, {when}", seconds(gap.duration_s), seconds(gap.from_s))
     };
-    match (through, inside.filter(|gap| !explained(gap))) {
-        (Some(gap), None) => {
-            let unexplained = if explained(gap) { "" } else { ", which no fault explains" };
-            Some(format!(
-                "{first}: the last ones of `{name}` waited through the outage that followed{unexplained}, which is why its \
-                 slowest are so slow"
-            ))
-        }
-        (None, Some(gap)) => {
-            Some(format!("the slowest of `{name}` waited through {}, {}", stall(gap), when(result, gap)))
-        }
-        (Some(_), Some(gap)) => Some(format!(
-            "{first}: the slowest of `{name}` waited through the outage that followed, or through {}, {}",
-            stall(gap),
-            when(result, gap)
-        )),
-        (None, None) => None,
+    let as_long = |gap: &&Unavailability| max_s <= gap.duration_s + LONGER_S;
+    let Some(gap) = through else {
+        let gap = inside.filter(as_long)?;
+        return Some(format!("the slowest of `{name}` waited through {}", stall(gap)));
+    };
+    if let Some(inside) = inside.filter(as_long) {
+        let stall = stall(inside);
+        return Some(format!(
+            "{first}: the slowest of `{name}` waited through the outage that followed, or through {stall}"
+        ));
     }
+    let unexplained = if explained(gap) { "" } else { ", which no fault explains" };
+    let others = inside.map_or_else(String::new, |gap| format!("; others of it waited through {}", stall(gap)));
+    Some(format!(
+        "{first}: the last ones of `{name}` waited through the outage that followed{unexplained}, which is why its slowest are \
+         so slow{others}"
+    ))
 }
 
-/// The outage beyond the end of a phase, and the longest inside it, that are as long as somebody of the phase waited.
+/// Who waited for an outage waited this much longer than it, at most, s.
+const LONGER_S: f64 = 0.1;
+
+/// The outage beyond the end of a phase that is as long as somebody of the phase waited, and the longest inside it.
 fn longest_waits<'r>(
     result: &'r RunResult,
     phase: &Phase,
@@ -297,8 +312,6 @@ fn longest_waits<'r>(
 ) -> (Option<&'r Unavailability>, Option<&'r Unavailability>) {
     /// The last acknowledgement before an outage is this near to the fault, at most, s.
     const NEAR_S: f64 = 0.25;
-    /// Who waited for an outage waited this much longer than it, at most, s.
-    const LONGER_S: f64 = 0.1;
     let writes = || result.unavailability.iter().filter(|row| row.op == "write");
     let as_long = |gap: &&Unavailability| max_s <= gap.duration_s + LONGER_S;
     let end_s = |gap: &Unavailability| gap.from_s + gap.duration_s;
@@ -307,8 +320,8 @@ fn longest_waits<'r>(
         gap.from_s < phase.to_s + NEAR_S && beyond_s > NEAR_S && max_s >= beyond_s
     };
     let inside = |gap: &&Unavailability| {
-        gap.from_s >= phase.from_s - NEAR_S && end_s(gap) <= phase.to_s + NEAR_S && max_s * 2.0 >= gap.duration_s
+        gap.from_s >= phase.from_s - NEAR_S && end_s(gap) <= phase.to_s + NEAR_S && max_s >= gap.duration_s / 2.0
     };
     let longest = |a: &&Unavailability, b: &&Unavailability| a.duration_s.total_cmp(&b.duration_s);
-    (writes().filter(beyond).filter(as_long).max_by(longest), writes().filter(inside).filter(as_long).max_by(longest))
+    (writes().filter(beyond).filter(as_long).max_by(longest), writes().filter(inside).max_by(longest))
 }
