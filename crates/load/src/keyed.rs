@@ -425,7 +425,7 @@ mod tests {
         for (key, value) in [("acks", "1"), ("enable.idempotence", "false")] {
             let mut client = config::base("127.0.0.1:1", &Default::default());
             client.set(key, value);
-            let error = KeyedProducer::new(&client, "metrics", &SETTINGS).err().expect("refused").to_string();
+            let error = KeyedProducer::new(&client, "metrics", &SETTINGS).expect_err("refused").to_string();
             assert!(error.contains(&format!("{key}={value}")) && error.contains("acks=all"), "{error}");
         }
         let mut client = config::base("127.0.0.1:1", &Default::default());

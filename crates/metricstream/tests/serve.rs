@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use client::{Client, batch, sample};
-use common::{Said, finish, metricstream, wait_for};
+use common::{Said, finish, free_ports, metricstream, wait_for};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -82,7 +82,7 @@ struct Cluster {
 impl Cluster {
     fn up(what: &str) -> Self {
         let cluster = Self { name: format!("serve-{what}-{}", std::process::id()) };
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port().to_string();
+        let port = free_ports(3).to_string();
         let args = ["up", "--engine", "embedded", "--profile", "fast", "--detach", "--topic", "metrics:6:3"];
         cluster.ask(&[&args[..], &["--port", &port]].concat()).expect(0);
         cluster
