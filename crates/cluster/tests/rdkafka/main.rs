@@ -5,7 +5,7 @@ mod black_hole;
 mod departed;
 mod disks;
 mod hostile;
-#[path = "../shared/librdkafka.rs"]
+#[path = "../common/librdkafka.rs"]
 mod librdkafka;
 mod support;
 

@@ -16,7 +16,7 @@ mod flaws;
 mod groups;
 mod hostile;
 mod isr;
-#[path = "../../../cluster/tests/shared/librdkafka.rs"]
+#[path = "../../../cluster/tests/common/librdkafka.rs"]
 mod librdkafka;
 mod logs;
 mod members;
