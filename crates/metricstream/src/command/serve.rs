@@ -1,12 +1,10 @@
 //! `serve`: the ingest, before a cluster of its own or one that is there. What it answers is decided in
 //! `metricstream-ingest`; what is sent, in `metricstream-load`; here the two are joined.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metricstream_engine::Engine;
-use metricstream_engine::embedded::Wanted;
 use metricstream_ingest::{Appended, Limits, Log, MetricLimits, Rate, Receipt, Records, Refused, Server, Tls};
 use metricstream_load::ClientConfig;
 use metricstream_load::keyed::{KeyedProducer, KeyedSettings, NotTaken, refuse_fewer_acks};
@@ -19,7 +17,8 @@ use tokio::sync::oneshot;
 use super::{blocking, client_of, client_properties, client_settings};
 use crate::cli::serve::{BoundArgs, ClientRate, OwnClusterArgs, ServeArgs};
 use crate::cli::{ClientArgs, OwnEngine};
-use crate::drive::engine::{self, fast_of_embedded, spec};
+use crate::drive::engine;
+use crate::drive::own::{self, Own, Wish};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -88,17 +87,14 @@ pub(crate) async fn run(args: ServeArgs) -> Ending {
 /// The cluster behind the door.
 struct Behind {
     bootstrap: String,
-    /// With the folder that goes with it, if it was started here.
-    own: Option<(Engine, Option<PathBuf>)>,
+    /// If it was started here.
+    own: Option<Own>,
 }
 
 impl Behind {
     async fn end(self) {
-        let Some((engine, temporary)) = self.own else { return };
-        engine.stop().await;
-        if let Some(folder) = temporary {
-            // It may never have been made.
-            let _ = std::fs::remove_dir_all(folder);
+        if let Some(own) = self.own {
+            own.end().await;
         }
     }
 }
@@ -160,46 +156,38 @@ async fn start(args: &OwnClusterArgs, topic: &str) -> Result<Behind, Failure> {
         return Err(Failure::usage("--kafka-version is of Apache Kafka: --engine kafka"));
     }
     let topics = [topic_of(args, topic)?];
-    let mut topology = Topology {
+    let topology = Topology {
         brokers: args.brokers,
         controllers: Controllers::Combined,
         profile: source::profile_of(args.profile),
         broker_config: Default::default(),
         topics: topics.to_vec(),
     };
-    if kind == OwnEngine::Embedded {
-        fast_of_embedded(&mut topology);
-    }
-    let temporary = std::env::temp_dir().join(format!("metricstream-serve-{}", std::process::id()));
-    let data_dir = match &args.data {
-        Some(data) => std::path::absolute(data)?,
-        None => temporary.clone(),
-    };
-    let mut spec = spec("serve", &topology, data_dir.join("data"), data_dir.join("logs"))?;
-    spec.port = args.port;
-    spec.keep_data = args.data.is_some();
     let spinner = Spinner::begin();
-    let engine = match kind {
-        OwnEngine::Embedded => {
-            spinner.step("starting the cluster");
-            // Nothing of it is to be repeated.
-            let wanted = Wanted { seed: u64::from(std::process::id()), flaws: Vec::new() };
-            engine::start_embedded(spec, &[], wanted).await?
-        }
-        OwnEngine::Kafka => engine::start_kafka(spec, &[], args.kafka_version.clone(), spinner.teller()).await?,
+    let wish = Wish {
+        name: "serve",
+        kind,
+        topology,
+        // The data may be of an earlier time, with the topic in it.
+        topics: &[],
+        port: args.port,
+        data: args.data.clone(),
+        kafka_version: args.kafka_version.clone(),
+        flaws: Vec::new(),
     };
+    let own = Own::start(wish, spinner.teller()).await?;
     drop(spinner);
-    if let Err(failure) = with_topic(&engine, topics).await {
-        engine.stop().await;
+    if let Err(failure) = with_topic(&own.engine, topics).await {
+        own.engine.stop().await;
         return Err(failure);
     }
     if args.data.is_none() {
         output::note("note: the cluster ends with this program, and its data with it; --data DIR keeps it");
     }
-    Ok(Behind { bootstrap: engine.bootstrap(), own: Some((engine, args.data.is_none().then_some(temporary))) })
+    Ok(Behind { bootstrap: own.engine.bootstrap(), own: Some(own) })
 }
 
-/// Creates the topic, unless it is there already: the data may be of an earlier time.
+/// Creates the topic, unless it is there already.
 async fn with_topic(engine: &Engine, mut topics: [Topic; 1]) -> Result<(), Failure> {
     let client = metricstream_load::config::base(&engine.bootstrap(), &Default::default());
     let there = blocking(move || tools::list_topics(&client)).await?;
@@ -212,19 +200,9 @@ async fn with_topic(engine: &Engine, mut topics: [Topic; 1]) -> Result<(), Failu
 
 /// As many replicas as Kafka's users have, three, where there are as many brokers.
 fn topic_of(args: &OwnClusterArgs, name: &str) -> Result<Topic, Failure> {
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() || name.len() > 249 || !name.chars().all(sound) {
-        return Err(Failure::usage(format!("--topic {name}: the name has 1 to 249 letters, digits, `.`, `_` or `-`")));
-    }
+    own::check_topic_name(name).map_err(|why| Failure::usage(format!("--topic {name}: {why}")))?;
     let replication_factor = i16::try_from(args.brokers.min(3)).unwrap_or(3);
-    Ok(Topic {
-        name: name.to_owned(),
-        partitions: args.partitions,
-        replication_factor,
-        min_insync_replicas: if replication_factor >= 3 { 2 } else { 1 },
-        replicas: Vec::new(),
-        config: Default::default(),
-    })
+    Ok(own::topic(name, args.partitions, replication_factor))
 }
 
 fn limits(args: &BoundArgs) -> Result<Limits, Failure> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod bridge;
 pub(crate) mod engine;
+pub(crate) mod own;
 mod recorder;
 pub(crate) mod remote;
 pub(crate) mod topics;

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use metricstream_engine::embedded::Wanted;
 use metricstream_engine::observer::Image;
-use metricstream_engine::{ClusterSpec, Engine, FaultKind, Role};
+use metricstream_engine::{Engine, FaultKind, Role};
 use metricstream_scenario::{Controllers, Topic, Topology};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::protocol::{self, Answer, LINE_LIMIT_BYTES, NodeAction, Request, Status};
-use crate::cli::{OwnEngine, ProfileName, UpArgs};
-use crate::drive::engine::{self, failure, spec};
+use crate::cli::{ProfileName, UpArgs};
+use crate::drive::engine::{self, failure};
+use crate::drive::own::{self, Own, Wish};
 use crate::exit::{Code, Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::source;
@@ -38,8 +38,7 @@ impl Drop for Socket {
 struct Owner {
     name: String,
     profile: ProfileName,
-    data_dir: PathBuf,
-    engine: Engine,
+    cluster: Own,
     /// By broker that was started again: the broker epoch that the controller knew then. What it says of that epoch is of
     /// the process before.
     stale: Mutex<BTreeMap<i32, Option<i64>>>,
@@ -63,26 +62,25 @@ pub(crate) async fn own(
     let path = protocol::socket_path(&args.name)?;
     let listener = claim(&args.name, &path).await?;
     let _socket = Socket(path);
-    let (mut topology, topics) = topology(args)?;
-    if args.engine == OwnEngine::Embedded {
-        engine::fast_of_embedded(&mut topology);
-    }
-    let temporary = std::env::temp_dir().join(format!("metricstream-{}-{}", args.name, std::process::id()));
-    let data_dir = match &args.data {
-        Some(data) => std::path::absolute(data)?,
-        None => temporary.clone(),
+    let (topology, topics) = topology(args)?;
+    let wish = Wish {
+        name: &args.name,
+        kind: args.engine,
+        topology,
+        topics: &topics,
+        port: Some(args.port),
+        data: args.data.clone(),
+        kafka_version: args.kafka_version.clone(),
+        flaws: args.flaws.clone(),
     };
-    let mut spec = spec(&args.name, &topology, data_dir.join("data"), data_dir.join("logs"))?;
-    spec.port = Some(args.port);
-    spec.keep_data = args.data.is_some();
-    let starting = start(args, spec, &topics, progress);
-    let engine = tokio::select! {
+    let starting = Own::start(wish, progress);
+    let cluster = tokio::select! {
         started = Box::pin(starting) => started?,
         () = interrupt.wait() => return Err(Failure::interrupted("while the cluster was starting")),
     };
-    ready(&engine.bootstrap());
+    ready(&cluster.engine.bootstrap());
     let (name, profile, stale) = (args.name.clone(), args.profile, Mutex::default());
-    let owner = Arc::new(Owner { name, profile, data_dir, engine, stale });
+    let owner = Arc::new(Owner { name, profile, cluster, stale });
     let (down_tx, mut down) = watch::channel(false);
     let slots = Arc::new(tokio::sync::Semaphore::new(CLIENTS_MAX));
     let ending = loop {
@@ -99,29 +97,8 @@ pub(crate) async fn own(
             () = interrupt.wait() => break Ok(Code::Interrupted),
         }
     };
-    owner.engine.stop().await;
-    if args.data.is_none() {
-        let _ = std::fs::remove_dir_all(&temporary);
-    }
+    owner.cluster.end().await;
     ending
-}
-
-async fn start(
-    args: &UpArgs,
-    spec: ClusterSpec,
-    topics: &[Topic],
-    progress: impl Fn(&str) + Send + Sync + 'static,
-) -> Result<Engine, Failure> {
-    match args.engine {
-        OwnEngine::Embedded => {
-            progress("starting the cluster");
-            // Of a cluster that is broken by hand nothing is to be repeated.
-            let wanted = Wanted { seed: u64::from(std::process::id()), flaws: args.flaws.clone() };
-            engine::start_embedded(spec, topics, wanted).await
-        }
-        // That it starts, the engine says, once what it needs is there.
-        OwnEngine::Kafka => engine::start_kafka(spec, topics, args.kafka_version.clone(), progress).await,
-    }
 }
 
 /// Takes the name: a socket that nobody answers on is left over from an owner that was killed.
@@ -158,22 +135,14 @@ fn topic(text: &str, brokers: u32) -> Result<Topic, Failure> {
     let [name, partitions, replication] = text.split(':').collect::<Vec<_>>()[..] else {
         return Err(wrong("three parts are needed"));
     };
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() || name.len() > 249 || !name.chars().all(sound) {
-        return Err(wrong("the name has 1 to 249 letters, digits, `.`, `_` or `-`"));
-    }
+    own::check_topic_name(name).map_err(wrong)?;
     let partitions = partitions.parse().ok().filter(|n| (1..=1_000).contains(n));
     let replication_factor =
         replication.parse().ok().filter(|n| *n >= 1 && u32::from(i16::unsigned_abs(*n)) <= brokers);
-    Ok(Topic {
-        name: name.to_owned(),
-        partitions: partitions.ok_or_else(|| wrong("partitions are 1 to 1000"))?,
-        replication_factor: replication_factor
-            .ok_or_else(|| wrong(&format!("replication is 1 to {brokers}, the brokers")))?,
-        min_insync_replicas: replication_factor.map_or(1, |n: i16| if n >= 3 { 2 } else { 1 }),
-        replicas: Vec::new(),
-        config: Default::default(),
-    })
+    let partitions = partitions.ok_or_else(|| wrong("partitions are 1 to 1000"))?;
+    let replication_factor =
+        replication_factor.ok_or_else(|| wrong(&format!("replication is 1 to {brokers}, the brokers")))?;
+    Ok(own::topic(name, partitions, replication_factor))
 }
 
 /// Of Kafka its version, of the embedded cluster its own and that of the protocol.
@@ -196,7 +165,7 @@ async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
         Ok(Request::Status) => Answer::Status(Box::new(owner.status())),
         Ok(Request::Node { action, node }) => owner.node(action, node).await,
         Ok(Request::Down) => {
-            owner.engine.stop().await;
+            owner.cluster.engine.stop().await;
             Answer::Done { text: format!("cluster {} is down", owner.name) }
         }
     };
@@ -211,7 +180,7 @@ async fn serve(owner: &Owner, stream: UnixStream, down: &watch::Sender<bool>) {
 
 impl Owner {
     fn status(&self) -> Status {
-        let image = self.engine.image();
+        let image = self.cluster.engine.image();
         let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let node = |n: metricstream_engine::NodeStatus| protocol::Node {
             id: n.id,
@@ -229,15 +198,15 @@ impl Owner {
         };
         Status {
             name: self.name.clone(),
-            engine: self.engine.name().to_owned(),
-            version: version(&self.engine),
-            flaws: self.engine.flaws().to_vec(),
+            engine: self.cluster.engine.name().to_owned(),
+            version: version(&self.cluster.engine),
+            flaws: self.cluster.engine.flaws().to_vec(),
             profile: if self.profile == ProfileName::Apache { "apache" } else { "fast" }.to_owned(),
-            bootstrap: self.engine.bootstrap(),
-            data_dir: self.data_dir.display().to_string(),
+            bootstrap: self.cluster.engine.bootstrap(),
+            data_dir: self.cluster.data_dir.display().to_string(),
             pid: std::process::id(),
             active_controller: image.controller.map(|(node, _)| node),
-            nodes: self.engine.nodes().into_iter().map(node).collect(),
+            nodes: self.cluster.engine.nodes().into_iter().map(node).collect(),
             partitions: image
                 .partitions
                 .iter()
@@ -261,8 +230,8 @@ impl Owner {
             NodeAction::Pause => (FaultKind::Pause, "paused"),
             NodeAction::Resume => (FaultKind::Resume, "resumed"),
         };
-        let before = epoch_of(&self.engine.image(), node);
-        let done_to = engine::fault(self.engine.clone(), kind, vec![node]).await;
+        let before = epoch_of(&self.cluster.engine.image(), node);
+        let done_to = engine::fault(self.cluster.engine.clone(), kind, vec![node]).await;
         if kind == FaultKind::Start && done_to.is_ok() {
             self.stale.lock().unwrap_or_else(PoisonError::into_inner).insert(node, before);
         }
