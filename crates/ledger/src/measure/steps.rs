@@ -78,7 +78,7 @@ pub(crate) fn keeps_its_life(kind: &str) -> bool {
 }
 
 /// Whether a kind of step cuts nodes off that live on.
-pub(crate) fn cuts_off(kind: &str) -> bool {
+pub fn cuts_off(kind: &str) -> bool {
     matches!(kind, "partition" | "isolate")
 }
 

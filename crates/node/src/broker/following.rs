@@ -1,7 +1,7 @@
 //! A follower's side of its fetch session with one leader (KIP-227): what the leader knows already is not said again, so that
 //! a follower of a thousand idle partitions sends empty requests. The leader's side is [`super::sessions`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metricstream_wire::ErrorCode;
 
@@ -54,7 +54,7 @@ impl Following {
         }
         let mut forgotten = Vec::new();
         if !self.sent.keys().eq(wanted.iter().map(|one| &one.id)) {
-            let still: std::collections::BTreeSet<PartitionId> = wanted.iter().map(|one| one.id).collect();
+            let still: BTreeSet<PartitionId> = wanted.iter().map(|one| one.id).collect();
             forgotten.extend(self.sent.keys().filter(|id| !still.contains(*id)));
             self.sent.retain(|id, _| still.contains(id));
         }

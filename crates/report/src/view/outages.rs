@@ -3,8 +3,9 @@
 //! The ledger says of each window which fault began it, what stood in its way and which setting decided; nothing is guessed
 //! here from times that lie close together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use metricstream_ledger::measure::steps::cuts_off;
 use metricstream_ledger::result::{Failover, FaultRow, Hindrance, Latency, Phase, RunResult, Unavailability};
 
 use super::{Block, Section, Tone, section};
@@ -65,10 +66,12 @@ fn still_open(op: &str, rows: &[&Unavailability]) -> String {
 }
 
 fn partitions(rows: &[&Unavailability]) -> String {
-    let mut which: Vec<(&str, i32)> = rows.iter().map(|row| (&*row.topic, row.partition)).collect();
-    which.sort_unstable();
-    which.dedup();
-    count(which.len(), "partition", "partitions")
+    count(different(rows.iter().copied()), "partition", "partitions")
+}
+
+/// In how many partitions windows are.
+fn different<'r>(rows: impl Iterator<Item = &'r Unavailability>) -> usize {
+    rows.map(|row| (&*row.topic, row.partition)).collect::<BTreeSet<_>>().len()
 }
 
 /// `≥ ` if the longest of them was still open when it was cut: it was at least so long.
@@ -146,22 +149,16 @@ fn held_up_by_a_follower(result: &RunResult) -> Option<String> {
     let told = |fault: &FaultRow| {
         let writes =
             || result.unavailability.iter().filter(|row| row.op == "write" && row.fault.as_ref() == Some(&fault.id));
-        let of = |such: &dyn Fn(&Unavailability) -> bool| {
-            let mut which: Vec<(&str, i32)> =
-                writes().filter(|row| such(row)).map(|row| (&*row.topic, row.partition)).collect();
-            which.sort_unstable();
-            which.dedup();
-            which.len()
-        };
         let waited = |row: &Unavailability| row.cause == Some(Hindrance::Isr) && held_for_most(row);
-        let (led, followed) = (of(&|row| row.cause == Some(Hindrance::Leader)), of(&waited));
+        let led = different(writes().filter(|row| row.cause == Some(Hindrance::Leader)));
+        let followed = different(writes().filter(|row| waited(row)));
         if followed == 0 {
             return None;
         }
         let who = nodes(&fault.nodes);
-        let mut timers: Vec<&str> = writes().filter(|row| waited(row)).filter_map(|row| row.timer.as_deref()).collect();
-        timers.sort_unstable();
-        timers.dedup();
+        let timers: BTreeSet<&str> =
+            writes().filter(|row| waited(row)).filter_map(|row| row.timer.as_deref()).collect();
+        let timers: Vec<&str> = timers.into_iter().collect();
         let timers = if timers.is_empty() { String::new() } else { format!(" ({})", timers.join(", ")) };
         let held = spread_text(writes().filter(|row| waited(row)).filter_map(|row| row.held_s));
         let held = held.map_or_else(|| "to the end".to_owned(), |held| format!("for {held}"));
@@ -194,7 +191,7 @@ fn beyond_the_fault(result: &RunResult) -> Option<String> {
         ))
     };
     // What a cut did to clients the cluster does not tell.
-    let seen = |fault: &&FaultRow| !fault.nodes.is_empty() && !matches!(fault.kind.as_str(), "partition" | "isolate");
+    let seen = |fault: &&FaultRow| !fault.nodes.is_empty() && !cuts_off(&fault.kind);
     result.faults.iter().filter(seen).find_map(told)
 }
 
