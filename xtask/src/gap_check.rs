@@ -110,9 +110,7 @@ target = "victim of kill"
 }
 
 fn one_kill(program: &Path, args: &Args, folder: &Path, seed: u32) -> anyhow::Result<Kill> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    }
+    product::clear(folder)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (file, run) = (folder.join("gap-check.toml"), folder.join("run"));
     fs::write(&file, scenario(&args.profile))?;

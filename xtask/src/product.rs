@@ -1,5 +1,6 @@
 //! Building and starting the product as a developer does, through cargo.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,6 +47,17 @@ pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
         bail!("{} was not built", program.display());
     }
     Ok(program)
+}
+
+/// Takes a folder of an earlier time away.
+///
+/// # Errors
+/// If it stays.
+pub(crate) fn clear(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// Cargo's output folder.

@@ -75,9 +75,7 @@ fn folder(out: &Path, scenario: &str, engine: &str, number: u32) -> PathBuf {
 
 fn one_run(program: &Path, scenario: &str, engine: &str, number: u32, out: &Path) -> anyhow::Result<()> {
     let folder = folder(out, scenario, engine, number);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    }
+    product::clear(&folder)?;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     eprintln!("{scenario} on {engine}, run {number}");
     let mut command = Command::new(program);
